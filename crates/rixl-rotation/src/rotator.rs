@@ -396,7 +396,8 @@ impl Rotator {
         self
     }
 
-    /// How long a run retries what is temporary: a busy store, an unclear response about a secret. The default is 60 s.
+    /// How long a run retries what is temporary: a busy store, an unclear response about a secret; and a store that refuses a
+    /// secret which the journal could not take either. The default is 60 s.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

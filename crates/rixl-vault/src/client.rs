@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, io, iter::successors, time::Duration};
 
 use jiff::{Timestamp, fmt::rfc2822};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, header::HeaderValue};
 use rixl_credentials::{
     Error, Secret,
     transport::{Opaque, is_same},
@@ -16,17 +16,24 @@ use zeroize::Zeroizing;
 use crate::config::{TOKEN, VaultConfig, token_header};
 
 /// Max bytes read of a response. Raft storage accepts no larger entry either.
-pub(crate) const MAX_BODY: usize = 1024 * 1024;
+pub(crate) const MAX_BODY: usize = MIB;
+/// Of a list, which is of no entry: the names of a million lines of the history.
+const MAX_LIST: usize = 64 * MIB;
+const MIB: usize = 1024 * 1024;
+/// Tells which writes the node that responds must know of, and what one does that does not.
+const INDEX: &str = "x-vault-index";
+const IF_BEHIND: &str = "x-vault-inconsistent";
 
-/// Reads the body, but not more than [`MAX_BODY`]: an endless one would fill the memory.
-async fn bounded_body(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Reads the body, but not more than `max`: an endless one would fill the memory.
+async fn bounded_body(mut response: reqwest::Response, max: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let promised = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(MAX_BODY);
     // Of its final size from the start: growing would leave copies of the secret behind.
-    let mut body = Zeroizing::new(Vec::with_capacity(promised.min(MAX_BODY)));
+    let mut body = Zeroizing::new(Vec::with_capacity(promised.min(max)));
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                return Err(Failure::new(FailureKind::Unknown, "the server's response is larger than 1 MiB"));
+            Ok(Some(chunk)) if body.len() + chunk.len() > max => {
+                let reason = format!("the server's response is larger than {} MiB", max / MIB);
+                return Err(Failure::new(FailureKind::Unknown, reason));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
@@ -94,7 +101,7 @@ fn retry_after(text: &str, date: Option<Timestamp>) -> Option<Duration> {
 }
 
 /// Sends one request with this token.
-async fn respond(request: RequestBuilder, token: &Secret) -> Result<Response, Failure> {
+async fn respond(request: RequestBuilder, token: &Secret, max: usize) -> Result<Response, Failure> {
     let token = token_header(token).map_err(|error| Failure::new(FailureKind::NotSent, error.to_string()))?;
     let response = request.header(TOKEN, token).send().await.map_err(|error| {
         let failure = if error.is_connect() || error.is_builder() {
@@ -109,13 +116,16 @@ async fn respond(request: RequestBuilder, token: &Secret) -> Result<Response, Fa
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let date = header("date").and_then(http_date);
     let retry_after = header("retry-after").and_then(|text| retry_after(text, date));
-    Ok(Response { status, date, retry_after, body: bounded_body(response).await })
+    let index = response.headers().get(INDEX).cloned();
+    Ok(Response { status, date, retry_after, index, body: bounded_body(response, max).await })
 }
 
 struct Response {
     status: u16,
     date: Option<Timestamp>,
     retry_after: Option<Duration>,
+    /// Of the last write that it knows of.
+    index: Option<HeaderValue>,
     body: Result<Zeroizing<Vec<u8>>, Failure>,
 }
 
@@ -250,6 +260,8 @@ pub(crate) struct Found {
 /// The result of a write.
 pub(crate) struct Written {
     pub(crate) version: u64,
+    /// What the server's clock says.
+    pub(crate) date: Option<Timestamp>,
     /// Whether the mount is configured to delete it after a time.
     pub(crate) is_to_be_deleted: bool,
 }
@@ -335,19 +347,35 @@ impl Kv {
 
     /// Sends one request; once more if its token was refused and there is another by then. A response is `Ok` whatever
     /// its status.
-    async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Response, Failure> {
+    ///
+    /// What this process reads is not older than what it wrote last, whichever node responds: a standby that lags passes the
+    /// request on.
+    async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>, max: usize) -> Result<Response, Failure> {
+        let is_write = method != Method::GET;
         let request = self.config.request(method, url);
         let request = match body {
             Some(body) => request.header("content-type", "application/json").body(body),
             None => request,
         };
+        let index = self.config.index().clone();
+        let from = |request: RequestBuilder| match &index {
+            Some(index) => request.header(INDEX, index).header(IF_BEHIND, "forward-active-node"),
+            None => request,
+        };
         let again = request.try_clone();
         let token = self.config.token(None).await?;
-        let response = respond(request, &token).await?;
-        let Some(again) = again.filter(|_| matches!(response.status, 401 | 403)) else { return Ok(response) };
+        let response = respond(from(request), &token, max).await?;
+        if is_write && response.index.is_some() {
+            self.config.index().clone_from(&response.index);
+        }
+        let Some(again) = again.filter(|_| matches!(response.status, 401 | 403 | 412)) else { return Ok(response) };
+        if response.status == 412 {
+            // A standby that may not pass it on tells what it knows.
+            return if is_write || index.is_none() { Ok(response) } else { respond(again, &token, max).await };
+        }
         // It does not tell a refused token from a policy that forbids this. Nothing was done in either case.
         match self.config.token(Some(&token)).await {
-            Ok(newer) if !is_same(&newer, &token) => respond(again, &newer).await,
+            Ok(newer) if !is_same(&newer, &token) => respond(from(again), &newer, max).await,
             // Whether there is another token is not known yet.
             Err(failure) if failure.is_passing => Err(failure),
             _ => Ok(response),
@@ -358,7 +386,7 @@ impl Kv {
     /// renewed for that.
     async fn peek(&self, url: Url) -> Result<Response, Failure> {
         let token = self.config.token(None).await?;
-        respond(self.config.request(Method::GET, url), &token).await
+        respond(self.config.request(Method::GET, url), &token, MAX_BODY).await
     }
 
     /// Refuses a mount that is not KV version 2. Version 1 has no check-and-set: it would write whatever it is sent.
@@ -377,7 +405,7 @@ impl Kv {
             return Ok(());
         }
         let url = self.url(&["sys", "internal", "ui", "mounts", &self.mount], path);
-        let body = self.send(Method::GET, url, None).await?.success()?;
+        let body = self.send(Method::GET, url, None, MAX_BODY).await?.success()?;
         let mount: Mount = parse(&body)?;
         let version = mount.options.and_then(|options| options.version);
         let reason = if mount.r#type != "kv" && mount.r#type != "generic" {
@@ -427,7 +455,7 @@ impl Kv {
     }
 
     async fn read_at(&self, url: Url) -> Result<Found, Failure> {
-        let response = self.send(Method::GET, url, None).await?;
+        let response = self.send(Method::GET, url, None, MAX_BODY).await?;
         let (status, date) = (response.status, response.date);
         let is_absent = status == 404 && response.errors().is_some_and(|errors| errors.is_empty());
         if is_absent {
@@ -466,9 +494,10 @@ impl Kv {
         }
         let body = serde_json::to_vec(&Write { options: Options { cas: expected }, data: fields })
             .map_err(|_| Failure::new(FailureKind::NotSent, "the request could not be serialized"))?;
-        let response = self.send(Method::POST, self.url(&[&self.mount, "data"], path), Some(body)).await?;
+        let response = self.send(Method::POST, self.url(&[&self.mount, "data"], path), Some(body), MAX_BODY).await?;
+        let date = response.date;
         let Metadata { version, deletion_time, .. } = parse(&response.success()?)?;
-        Ok(Written { version, is_to_be_deleted: !deletion_time.is_empty() })
+        Ok(Written { version, date, is_to_be_deleted: !deletion_time.is_empty() })
     }
 
     /// The names in a folder; those of folders end with a slash.
@@ -479,7 +508,7 @@ impl Kv {
         }
         let mut url = self.url(&[&self.mount, "metadata"], path);
         url.set_query(Some("list=true"));
-        let response = self.send(Method::GET, url, None).await?;
+        let response = self.send(Method::GET, url, None, MAX_LIST).await?;
         if response.status == 404 && response.errors().is_some_and(|errors| errors.is_empty()) {
             return Ok(Vec::new());
         }
@@ -489,7 +518,7 @@ impl Kv {
     /// Removes an entry with all its versions. A missing entry is not a failure.
     pub(crate) async fn destroy(&self, path: &[String]) -> Result<(), Failure> {
         let url = self.url(&[&self.mount, "metadata"], path);
-        let response = self.send(Method::DELETE, url, None).await?;
+        let response = self.send(Method::DELETE, url, None, MAX_BODY).await?;
         if (200..=299).contains(&response.status) { Ok(()) } else { Err(response.refusal()) }
     }
 

@@ -58,6 +58,8 @@ pub struct VaultConfig {
     timeout: Duration,
     /// The mounts that were found to be of KV version 2.
     checked: Arc<Mutex<HashSet<String>>>,
+    /// Up to which write the server had come after the last one of this process.
+    index: Arc<Mutex<Option<HeaderValue>>>,
 }
 
 /// Why a [`VaultConfig`] can't be used. Nothing was sent.
@@ -132,6 +134,10 @@ impl VaultConfig {
 
     pub(crate) fn address(&self) -> &Url {
         &self.address
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     pub(crate) fn request(&self, method: Method, url: Url) -> RequestBuilder {
@@ -363,7 +369,15 @@ impl VaultConfigBuilder {
             VaultConfigError(format!("the HTTP client could not be built: {}", Opaque::from(error)))
         })?;
         let token = Arc::new(TokenCache::of(source, self.timeout));
-        Ok(VaultConfig { address, headers, http, token, timeout: self.timeout, checked: Arc::default() })
+        Ok(VaultConfig {
+            address,
+            headers,
+            http,
+            token,
+            timeout: self.timeout,
+            checked: Arc::default(),
+            index: Arc::default(),
+        })
     }
 }
 
@@ -372,6 +386,11 @@ impl VaultConfig {
     pub(crate) fn checked_mounts(&self) -> MutexGuard<'_, HashSet<String>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(crate) fn index(&self) -> MutexGuard<'_, Option<HeaderValue>> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The address and the namespace, for people, and the same text for the same ones.
     pub(crate) fn server(&self) -> String {
         let address = self.address.as_str().trim_end_matches('/');

@@ -5,7 +5,7 @@ use std::{
     fmt, fs,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     process,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -88,7 +88,8 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// A removal can't be check-and-set, and the next entry of the same name counts from 1 again. So a holder checks that it still
 /// has the lock directly before it removes its entry, and with less than a quarter of its lease left before it changes
 /// anything. Only a process that is suspended for longer than that, between checking and sending, could touch the entry of
-/// another.
+/// another. A request of an earlier entry of the name, which a gateway or a halted node carries out late, may take an entry away
+/// or write over it: the next change of its holder puts it back, and until then its content is in that process alone.
 ///
 /// The policy that it needs:
 ///
@@ -124,15 +125,20 @@ impl VaultJournal {
         };
         let mut path = segments(path).map_err(invalid)?;
         let mount = path.remove(0);
-        if path.is_empty() {
-            return Err(invalid("there is no path"));
+        match path.first().map(String::as_str) {
+            None => return Err(invalid("there is no path")),
+            // Rotators that leave it away would lock nothing of those that do not.
+            Some("data" | "metadata") => {
+                return Err(invalid("`data/` and `metadata/` belong to the API, not to the path: leave them away"));
+            }
+            Some(_) => {}
         }
         let shared = Shared {
             kv: Kv::new(config, mount),
             path: path.into(),
             lease: LEASE,
             timing: Arc::new(SystemTiming::default()),
-            offset: Arc::default(),
+            clock: Arc::default(),
             releases: Arc::default(),
             history: Arc::default(),
             receipts: Arc::default(),
@@ -170,8 +176,17 @@ impl VaultJournal {
         shared.kv.check(&path).await.map_err(|failure| shared.unusable(failure))?;
         let found = shared.read(&path).await?;
         let record: Record = shared.record(&found, &path)?;
+        if found.version > 0 && found.fields::<IgnoredAny>().is_ok_and(|fields| fields.is_none()) {
+            let reason =
+                "was deleted by something else, and its versions may have the only live secret; undelete the last one";
+            return Err(JournalError::new(JournalErrorKind::Damaged, format!("{} {reason}", shared.name_of(&path))));
+        }
         if let Some(lease) = shared.live(record.lease.as_ref()) {
             return Err(locked(format!("another rotator has locked the entry {name}: {lease}")));
+        }
+        if record.lines.is_empty() && record.escrow.is_some() {
+            let reason = "has lost its lines, and a response that may hold the only live secret";
+            return Err(JournalError::new(JournalErrorKind::Damaged, format!("{} {reason}", shared.name_of(&path))));
         }
         Ok((Slot { path, version: found.version }, record))
     }
@@ -304,8 +319,8 @@ struct Shared {
     path: Arc<[String]>,
     lease: Duration,
     timing: Arc<dyn Timing>,
-    /// How far the server's clock is ahead of this machine's.
-    offset: Arc<OnceLock<SignedDuration>>,
+    /// What the server's clock said, and when.
+    clock: Arc<Mutex<Option<(Timestamp, Moment)>>>,
     releases: Arc<Mutex<Vec<JoinHandle<()>>>>,
     /// The lines of the history that were read, by the names of their entries.
     history: Arc<Mutex<HashMap<String, HistoryLine>>>,
@@ -442,9 +457,26 @@ impl Shared {
     }
 
     fn now(&self) -> Timestamp {
-        let now = self.timing.now();
-        let offset = self.offset.get().copied().unwrap_or_default();
-        now.checked_add(offset).unwrap_or(now)
+        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.map_or_else(|| self.timing.now(), |(at, then)| at.checked_add(self.age(then)).unwrap_or(at))
+    }
+
+    /// A clock that runs ahead would take over locks whose holders are alive, and the leases of one that is set back would be over
+    /// when they begin.
+    fn saw(&self, date: Option<Timestamp>) {
+        let Some(date) = date else { return };
+        let now = self.moment();
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        // That of a machine that was suspended goes on as well.
+        let is_known = clock.is_some_and(|(_, then)| {
+            let by_wall = now.at.duration_since(then.at);
+            let by_monotonic = SignedDuration::try_from(now.elapsed.saturating_sub(then.elapsed)).unwrap_or_default();
+            by_wall.saturating_sub(by_monotonic).abs() < CLOCK_TOLERANCE
+        });
+        if !is_known {
+            let is_right = date.duration_since(now.at).abs() < CLOCK_TOLERANCE;
+            *clock = Some((if is_right { now.at } else { date }, now));
+        }
     }
 
     /// How long a lease needs no renewal: two thirds of it are left for the longest pause between two changes.
@@ -469,13 +501,7 @@ impl Shared {
 
     async fn read(&self, path: &[String]) -> Result<Found, JournalError> {
         let found = self.kv.read(path).await.map_err(|failure| self.unusable(failure))?;
-        if let Some(date) = found.date {
-            // A clock that runs ahead would take over locks whose holders are alive.
-            self.offset.get_or_init(|| {
-                let offset = date.duration_since(self.timing.now());
-                if offset.abs() < CLOCK_TOLERANCE { SignedDuration::ZERO } else { offset }
-            });
-        }
+        self.saw(found.date);
         Ok(found)
     }
 
@@ -495,16 +521,21 @@ impl Shared {
         Ok(leased.and_then(|leased| leased.lease).is_some_and(|lease| lease.owner == owner))
     }
 
-    /// The name, if its entry has lines.
+    /// The name, if its entry has lines, or what is there says no more than that it may have had some: whoever opens it is told so.
     async fn if_unfinished(self, name: String) -> Result<Option<String>, JournalError> {
         #[derive(Deserialize)]
         struct Lines {
             lines: Vec<IgnoredAny>,
+            escrow: Option<IgnoredAny>,
         }
-        let path = self.at(["entries", &name]);
-        let found = self.read(&path).await?;
-        let has_lines = self.fields::<Lines>(&found, &path)?.is_some_and(|entry| !entry.lines.is_empty());
-        Ok(has_lines.then_some(name))
+        let found = self.read(&self.at(["entries", &name])).await?;
+        let is_unfinished = match found.fields::<Lines>() {
+            Ok(Some(entry)) => !entry.lines.is_empty() || entry.escrow.is_some(),
+            // It was closed meanwhile, or deleted by something else.
+            Ok(None) => found.version > 0,
+            Err(_) => true,
+        };
+        Ok(is_unfinished.then_some(name))
     }
 
     /// A line of the history, by the name of its entry.
@@ -566,17 +597,20 @@ impl Shared {
         }
     }
 
-    /// Writes a record with this lease, if nobody else wrote the slot. Returns whether the server will delete it.
+    /// Writes a record with this lease, if nobody else wrote the slot. Returns whether the server will delete it. `held`: the
+    /// lease that it has, and since when.
     async fn put(
         &self,
         slot: &mut Slot,
         record: &(impl Serialize + Sync),
         lease: &Lease,
+        held: Option<(Timestamp, Moment)>,
     ) -> Result<bool, JournalError> {
-        let mut attempts = Attempts::default();
+        let (mut attempts, began) = (Attempts::default(), self.moment());
         loop {
             let failure = match self.kv.write(&slot.path, record, slot.version).await {
                 Ok(written) => {
+                    self.saw(written.date);
                     slot.version = written.version;
                     return Ok(written.is_to_be_deleted);
                 }
@@ -587,17 +621,36 @@ impl Shared {
                 && found.version != slot.version
             {
                 let there = self.fields::<Leased>(&found, &slot.path)?.and_then(|leased| leased.lease);
-                let Some(there) = there.filter(|there| there.owner == lease.owner) else {
-                    return Err(self.taken_over(&slot.path));
-                };
-                // This owner's, so nobody else wrote since: this very change, or an earlier one that appeared to fail.
-                slot.version = found.version;
-                if there.change == lease.change {
-                    return Ok(found.is_to_be_deleted);
+                match there {
+                    // This owner's, so nobody else wrote since: this very change, or an earlier one that appeared to fail.
+                    Some(there) if there.owner == lease.owner => {
+                        slot.version = found.version;
+                        if there.change == lease.change {
+                            return Ok(found.is_to_be_deleted);
+                        }
+                    }
+                    there if self.is_of_the_past(&found, there.as_ref(), held) => slot.version = found.version,
+                    _ => return Err(self.taken_over(&slot.path)),
                 }
+            }
+            // A server that is silent keeps no response from its place: an outage may be running.
+            if self.age(began) >= self.kv.config().timeout() * 2 {
+                return Err(self.unusable(failure));
             }
             attempts.again(self, failure).await?;
         }
+    }
+
+    /// Whether nobody took over: an entry before this one had the name, and a copy of a request of that one, the removal or a
+    /// change, arrived only now. Whoever takes over finds this lease at its end, and has one that ends later.
+    fn is_of_the_past(&self, found: &Found, there: Option<&Lease>, held: Option<(Timestamp, Moment)>) -> bool {
+        let Some((until, _)) = held.filter(|(_, since)| !self.is_late(*since)) else { return false };
+        there.map_or(found.version == 0, |there| there.until < until)
+    }
+
+    /// Whether a lease that was renewed then may be over soon.
+    fn is_late(&self, renewed: Moment) -> bool {
+        self.age(renewed) > self.lease / 4 * 3
     }
 
     fn saw_receipt(&self, name: &str, version: u64) {
@@ -749,6 +802,8 @@ impl Locked {
     async fn try_change(&mut self, change: impl FnOnce(&mut Record), max_age: Duration) -> Result<bool, JournalError> {
         self.check_if_late().await?;
         let began = self.shared.moment();
+        let held = self.record.lease.as_ref().filter(|held| held.owner == self.lease.owner);
+        let held = held.map(|held| (held.until, self.renewed));
         let until = self.shared.now().checked_add(self.shared.lease).unwrap_or(Timestamp::MAX);
         self.lease = Lease { owner: self.lease.owner.clone(), change: self.lease.change + 1, until };
         let mut record = self.record.clone();
@@ -760,21 +815,21 @@ impl Locked {
                 continue;
             }
             let record = StoreRecord { entry: self.name.clone(), lease: record.lease.clone() };
-            self.shared.put(slot, &record, &self.lease).await?;
+            self.shared.put(slot, &record, &self.lease, None).await?;
             (*renewed, has_renewed) = (began, true);
         }
         if has_renewed {
             // Those may have had to be tried again and again.
             self.check_if_late().await?;
         }
-        let is_to_be_deleted = self.shared.put(&mut self.slot, &record, &self.lease).await?;
+        let is_to_be_deleted = self.shared.put(&mut self.slot, &record, &self.lease, held).await?;
         self.record = record;
         self.renewed = began;
         Ok(is_to_be_deleted)
     }
 
     fn is_late(&self) -> bool {
-        self.shared.age(self.renewed) > self.shared.lease / 4 * 3
+        self.shared.is_late(self.renewed)
     }
 
     /// Whether a lease is to be renewed.
@@ -807,7 +862,8 @@ impl Locked {
                 Err(failure) => attempts.again(&self.shared, failure).await?,
             }
         };
-        let is_mine = self.is_mine(&found)?;
+        // Nobody else has it where nothing is there, and it is not removed twice.
+        let is_mine = self.is_mine(&found)? || found.version == 0 && !self.is_late();
         self.noted(if is_mine { Ok(()) } else { Err(self.shared.taken_over(&self.slot.path)) })
     }
 
@@ -834,7 +890,7 @@ impl Locked {
         }
         let mut slot = Slot { path, version: found.version };
         let record = StoreRecord { entry: self.name.clone(), lease: Some(self.lease.clone()) };
-        shared.put(&mut slot, &record, &self.lease).await?;
+        shared.put(&mut slot, &record, &self.lease, None).await?;
         self.stores.push(StoreSlot { slot, renewed: self.renewed });
         Ok(())
     }
@@ -1076,10 +1132,12 @@ impl Locked {
             return;
         }
         let Record { lines, escrow, .. } = &self.record;
+        // Another may have it by then, at the very version that is expected.
+        if self.is_late() {
+            return;
+        }
         if lines.is_empty() && escrow.is_none() {
-            if !self.is_late() {
-                let _ = self.shared.kv.destroy(&self.slot.path).await;
-            }
+            let _ = self.shared.kv.destroy(&self.slot.path).await;
             return;
         }
         self.record.lease = None;

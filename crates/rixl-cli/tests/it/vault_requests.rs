@@ -1,9 +1,18 @@
 //! What a rotation costs a Vault that has both its journal and its place: raft has one writer, so that writes are what bounds a
 //! fleet.
 
-use rixl_testing::vault::Vault;
+use std::{fs, time::Duration};
 
-use crate::bench::Bench;
+use rixl_sandbox::Effect;
+use rixl_testing::{
+    vault::{Manner, Vault},
+    wait_for,
+};
+
+use crate::{
+    bench::{Bench, ROTATE, wait_for_calls},
+    program::Run,
+};
 
 /// The requests of one rotation of a process of its own, the writes that were carried out, and those that check-and-set refused.
 fn counted(bench: &Bench, vault: &Vault) -> (Vec<String>, usize, usize) {
@@ -20,6 +29,33 @@ fn counted(bench: &Bench, vault: &Vault) -> (Vec<String>, usize, usize) {
     let refused = vault.refused().split_off(before.1).iter().filter(is_write).count();
     let writes = requests.iter().filter(is_write).count();
     (requests, writes - refused, refused)
+}
+
+/// An agent renews it a moment later. Until then the only live secret is in the process alone.
+#[test]
+fn a_token_that_is_refused_after_the_request_is_waited_for() {
+    let (bench, vault) = (Bench::new(), Vault::start());
+    vault.put("app", "key", bench.key.secret.as_str());
+    bench.inject(Effect::DelayHead(Duration::from_secs(2)));
+    let mut run = bench.rixl("keys rotate billing001 --to vault:kv/app#key --yes --settle 0s");
+    run.command.envs([
+        ("RIXL_STATE_DIR", "vault:kv/rixl/journal"),
+        ("BAO_ADDR", &vault.url),
+        ("BAO_TOKEN", "s.TESTTOKEN"),
+    ]);
+    let path = bench.path("stderr");
+    run.command.stderr(fs::File::create(&path).unwrap());
+    let run = run.spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    vault.behave(Manner::Refuses(403));
+    wait_for("another try", || match fs::read_to_string(&path).unwrap() {
+        said if said.contains("in memory alone") && said.contains("(HTTP 403); retrying") => Ok(()),
+        said => Err(said),
+    });
+    vault.behave(Manner::Responds);
+    assert_eq!(Run::of(run).code, 0, "{}", fs::read_to_string(&path).unwrap());
+    assert_eq!(bench.sent(), 1);
+    assert!(bench.sandbox.opens("billing001", vault.entry("app").1["key"].as_str().unwrap()));
 }
 
 /// As many as crates/rixl-bench/BENCHMARKS.md says, with what each is for.

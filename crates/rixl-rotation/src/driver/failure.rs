@@ -100,7 +100,11 @@ impl Driver {
     }
 
     fn left_open(&self, failure: Failure) -> Failure {
-        let situation = self.progress.situation();
+        let situation = match self.progress.situation() {
+            // It was in this process alone, and whoever has the lock by now may have another one.
+            Situation::InEscrow if self.seen.is_kept == Some(false) => Situation::Unknown,
+            situation => situation,
+        };
         let was_sent = self.seen.tries.sent > 0;
         let failure = if was_sent { failure.instead_of_not_sent("no further request was sent") } else { failure };
         failure.left_open(self.progress.effect()).with_situation(situation, self.is_old_dead)

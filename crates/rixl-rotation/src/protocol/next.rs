@@ -242,7 +242,10 @@ impl Case<'_> {
         }
         match &seen.holds {
             Ok(holds) => Ok(holds),
-            Err(StoreFailure::Permanent) => Err(Step::Stop(stop)),
+            // What only this process has would be lost with it: a token may be renewed, or a disk emptied.
+            Err(StoreFailure::Permanent) if self.seen.is_kept != Some(false) || is_done(self.progress) => {
+                Err(Step::Stop(stop))
+            }
             Err(_) => Err(self.retry(Because::Place(index), stop)),
         }
     }
@@ -666,7 +669,7 @@ impl Case<'_> {
         if seat.is_failed {
             return Err(Step::Stop(Stop::NotStored));
         }
-        if seat.failure == Some(StoreFailure::Busy) {
+        if matches!(seat.failure, Some(StoreFailure::Busy | StoreFailure::Permanent)) {
             return Err(self.retry(Because::Place(index), Stop::NotStored));
         }
         let holds = self.holds(index, self.look(index)?, Stop::NotStored)?;

@@ -715,14 +715,15 @@ impl Seen {
         seat.seen = None;
         seat.liveness = None;
         (seat.was_ours, seat.was_tried) = (false, false);
-        if result != Err(StoreFailure::Busy) {
+        if matches!(result, Ok(_) | Err(StoreFailure::Unknown)) {
             seat.writes = seat.writes.saturating_add(1);
         }
         match result {
             Ok(version) => seat.written = Some((now, version)),
             Err(failure) => {
                 seat.written = None;
-                seat.is_failed = failure == StoreFailure::Permanent;
+                // What only this process has is tried for longer.
+                seat.is_failed = failure == StoreFailure::Permanent && self.is_kept != Some(false);
                 seat.failure = Some(failure);
             }
         }

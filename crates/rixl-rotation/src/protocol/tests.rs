@@ -403,6 +403,36 @@ fn recovery() -> Mandate {
     Mandate { stops_on_unknown: false, ..Mandate::LIVE }
 }
 
+/// Neither a read nor a write that fails for good is final where nothing but this process has the secret: a token may be renewed,
+/// or a disk emptied.
+#[test]
+fn what_nothing_keeps_is_tried_for_as_long_as_there_is_patience() {
+    let (progress, fresh) = with_escrow(&verified());
+    let old = || Some(place(Holds::Before(Version::absent(), Digest::of(b"old"))));
+    let store = Step::Act(Act::Store { place: 0, expected: Version::absent() });
+    let wait = Step::Wait(Wait::Retry(Because::Place(0)));
+    for is_kept in [true, false] {
+        let after_failure = if is_kept { Step::Stop(Stop::NotStored) } else { wait.clone() };
+        let mut seen = fresh.clone();
+        (seen.is_kept, seen.tries.keep) = (Some(is_kept), 2);
+        seen.places[0].seen = Some(PlaceSeen { holds: Err(StoreFailure::Permanent), ..place(Holds::WriteOnly) });
+        assert_eq!(next(&progress, &seen), after_failure);
+        for _ in 0..6 {
+            seen.places[0].seen = old();
+            assert_eq!(next(&progress, &seen), store);
+            seen.note(now(), &store, &Observation::Stored(0, Err(StoreFailure::Permanent)));
+            assert_eq!(next(&progress, &seen), after_failure);
+            if is_kept {
+                break;
+            }
+            seen.note(later(1), &wait, &Observation::Waited);
+        }
+        seen.now = later(120);
+        seen.note(later(120), &store, &Observation::Stored(0, Err(StoreFailure::Permanent)));
+        assert_eq!(next(&progress, &seen), Step::Stop(Stop::NotStored));
+    }
+}
+
 /// A standby that lags is waited for, and only then is its word taken.
 #[test]
 fn what_was_just_written_is_not_disbelieved() {

@@ -1093,8 +1093,11 @@ async fn the_secret_is_said_to_be_in_escrow_only_if_it_is() {
             fs::remove_dir_all(&folder).unwrap();
         }
     });
-    let store = spoiled(&bench, |_| Some(StoreErrorKind::Unusable));
-    let failure = rotator.rotate(&bench.key_id, store).await.unwrap_err();
+    let store = Spoiled::new(bench.store(), |store, _| {
+        let error = StoreError::new(StoreErrorKind::Unusable, store.location(), "a test says so");
+        Box::pin(async { Err(error) })
+    });
+    let failure = rotator.with_patience(Duration::ZERO).rotate(&bench.key_id, store).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Lost, "{failure}");
     fs::create_dir(&escrow).unwrap();
     // Recovery doesn't go by what is not there.

@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::SignedDuration;
@@ -17,22 +17,25 @@ use rixl_rotation::{
         ReadHistory,
     },
 };
-use rixl_testing::openbao::{Server, shared};
+use rixl_testing::{
+    openbao::{Server, shared},
+    vault::{Manner, Vault},
+};
 use rixl_vault::{VaultConfig, VaultJournal};
 use serde_json::{Value, json};
 
 use crate::{
     store::{config, config_at, config_of, text_of},
-    wire::{Then, Wire},
+    wire::{Then, Wire, response},
 };
 
 const RESPONSE: &[u8] = b"{\"api_key\":{\"secret\":\"rxl_NEWSECRET\"}}";
 /// The response as the server holds it.
 const ENCODED: &str = "eyJhcGlfa2V5Ijp7InNlY3JldCI6InJ4bF9ORVdTRUNSRVQifX0=";
 
-/// A clock that starts so far from the right time, and moves by hand.
+/// A clock that starts so far from the right time, and is moved on by hand.
 #[derive(Clone)]
-struct Clock(Arc<Mutex<Duration>>, i64);
+struct Clock(Arc<Mutex<Duration>>, i64, Instant);
 
 impl Clock {
     fn new() -> Self {
@@ -40,7 +43,7 @@ impl Clock {
     }
 
     fn off_by(seconds: i64) -> Self {
-        Self(Arc::default(), seconds)
+        Self(Arc::default(), seconds, Instant::now())
     }
 
     fn advance(&self, seconds: u64) {
@@ -50,11 +53,11 @@ impl Clock {
 
 impl Timing for Clock {
     fn elapsed(&self) -> Duration {
-        *self.0.lock().unwrap()
+        self.2.elapsed() + *self.0.lock().unwrap()
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::now() + self.elapsed() + SignedDuration::from_secs(self.1)
+        Timestamp::now() + *self.0.lock().unwrap() + SignedDuration::from_secs(self.1)
     }
 
     fn sleep(&self, _: Duration) -> Sleep<'_> {
@@ -77,6 +80,28 @@ impl Timing for Suspended {
 
     fn now(&self) -> Timestamp {
         Timestamp::now() + *self.0.lock().unwrap()
+    }
+
+    fn sleep(&self, _: Duration) -> Sleep<'_> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(1)))
+    }
+
+    fn chance(&self) -> f64 {
+        0.5
+    }
+}
+
+/// One that is this many seconds off, and may be set.
+#[derive(Clone)]
+struct Settable(Arc<AtomicI64>, Instant);
+
+impl Timing for Settable {
+    fn elapsed(&self) -> Duration {
+        self.1.elapsed()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + SignedDuration::from_secs(self.0.load(Ordering::SeqCst))
     }
 
     fn sleep(&self, _: Duration) -> Sleep<'_> {
@@ -392,6 +417,195 @@ async fn a_clock_that_is_wrong_takes_nothing_over() {
     assert!(left.as_secs() > 200 && left.as_secs() <= 302, "{left:?}");
 }
 
+/// As by a synchronization that comes late. What is written meanwhile must be neither over when it begins, nor too long.
+#[tokio::test]
+async fn a_clock_that_is_set_during_a_run_moves_no_lease() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    for (name, before, after) in [("back", 3600, 0), ("ahead", -3600, 0), ("off", 0, 3600)] {
+        let off = Arc::new(AtomicI64::new(before));
+        let holder = journal(server, &mount).with_timing(Settable(Arc::clone(&off), Instant::now()));
+        let mut entry = holder.lock(Lock::new(name)).await.unwrap();
+        off.store(after, Ordering::SeqCst);
+        // The first still goes by what was known.
+        for _ in 0..2 {
+            entry.append(Append::new("one")).await.unwrap();
+        }
+        let until = record(server, &mount, name).await["data"]["lease"]["until"].as_str().unwrap().to_owned();
+        let left = until.parse::<Timestamp>().unwrap().duration_since(Timestamp::now());
+        assert!(left.as_secs() > 200 && left.as_secs() <= 302, "{name}: {left:?}");
+    }
+    // Nor does whoever looks later take over a lock that is held.
+    let off = Arc::new(AtomicI64::new(0));
+    let other = journal(server, &mount).with_timing(Settable(Arc::clone(&off), Instant::now()));
+    let _held = journal(server, &mount).lock(Lock::new("held")).await.unwrap();
+    is_locked(other.lock(Lock::new("held")).await);
+    off.store(3600, Ordering::SeqCst);
+    is_locked(other.lock(Lock::new("held")).await);
+}
+
+/// A gateway, or a standby that was halted, carries out a removal once more when the name has its next entry.
+#[tokio::test]
+async fn a_removal_that_arrives_late_takes_nothing_away() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (journal, clock) = with_clock(server, &mount);
+    let path = format!("{mount}/metadata/rixl/journal/entries/key");
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    server.must("DELETE", &path, None).await;
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+    let there = record(server, &mount, "key").await["data"].clone();
+    assert_eq!((&there["lines"], &there["escrow"]), (&json!(["one"]), &json!(ENCODED)));
+    // It goes on under the same lock.
+    is_locked(journal.lock(Lock::new("key")).await);
+    entry.append(Append::new("two")).await.unwrap();
+    server.must("DELETE", &path, None).await;
+    entry.close(Close::new().with_history_line("done")).await.unwrap();
+    assert_eq!(server.call("GET", &path, None).await.0, 404);
+    assert_eq!(journal.history(ReadHistory::new()).await.unwrap().lines.len(), 1);
+
+    // Once the lease may be over, whoever took over may have removed it.
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    clock.advance(4 * 60);
+    server.must("DELETE", &path, None).await;
+    is_locked(entry.append(Append::new("two")).await);
+    assert_eq!(server.call("GET", &path, None).await.0, 404);
+}
+
+/// The same of a change, which check-and-set does not refuse where the next entry of the name is at the same version.
+#[tokio::test]
+async fn a_change_of_an_earlier_entry_that_arrives_late_is_overwritten() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let journal = journal(server, &mount);
+    let mut earlier = journal.lock(Lock::new("key")).await.unwrap();
+    earlier.append(Append::new("earlier")).await.unwrap();
+    let late = json!({"options": {"cas": 2}, "data": record(server, &mount, "key").await["data"]});
+    earlier.close(Close::new()).await.unwrap();
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    server.must("POST", &format!("{mount}/data/rixl/journal/entries/key"), Some(late)).await;
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+    let there = record(server, &mount, "key").await["data"].clone();
+    assert_eq!((&there["lines"], &there["escrow"]), (&json!(["one"]), &json!(ENCODED)));
+    entry.close(Close::new()).await.unwrap();
+}
+
+/// A standby that lags serves reads by default: by the index of what this process wrote, it passes them on.
+#[tokio::test]
+async fn what_a_standby_that_lags_says_is_not_taken_for_a_lost_lock() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let target = server.url.clone();
+    let wire = Wire::start(move |request| {
+        let is_passed_on = ["x-vault-index: ", "x-vault-inconsistent: forward-active-node"]
+            .iter()
+            .all(|header| request.head.to_lowercase().contains(header));
+        let is_read = request.method() == "GET" && request.path().contains("/data/rixl/journal/entries/");
+        match is_read && !is_passed_on {
+            // As it was long before.
+            true => response(404, r#"{"errors":[]}"#),
+            false => Then::Send(request.pass_on(&target)),
+        }
+    });
+    let lagging = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    let mut entry = lagging.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    assert_eq!(lagging.unfinished(ListUnfinished::new()).await.unwrap().names, ["key"]);
+    entry.close(Close::new()).await.unwrap();
+}
+
+/// Nor is its own word that it lags the last one, where it may not pass a request on.
+#[tokio::test]
+async fn a_standby_that_may_not_pass_on_says_what_it_knows() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let target = server.url.clone();
+    let wire = Wire::start(move |request| {
+        match request.method() == "GET" && request.head.to_lowercase().contains("x-vault-index: ") {
+            true => response(412, r#"{"errors":["required index state not present"]}"#),
+            false => Then::Send(request.pass_on(&target)),
+        }
+    });
+    let lagging = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    let mut entry = lagging.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    entry.close(Close::new()).await.unwrap();
+}
+
+/// Whoever deletes the last version leaves the others, and with them what may be the only live secret.
+#[tokio::test]
+async fn an_entry_that_something_else_took_away_is_told_and_not_reused() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let journal = journal(server, &mount);
+    let path = |name: &str| format!("{mount}/data/rixl/journal/entries/{name}");
+    for name in ["deleted", "whole"] {
+        let mut entry = journal.lock(Lock::new(name)).await.unwrap();
+        entry.append(Append::new("one")).await.unwrap();
+        entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+        drop(entry);
+        journal.released().await;
+    }
+    server.must("DELETE", &path("deleted"), None).await;
+    let empty = json!({"data": {"lines": [], "escrow": ENCODED}});
+    server.must("POST", &path("emptied"), Some(empty)).await;
+    server.must("POST", &path("foreign"), Some(json!({"data": {"note": "hello"}}))).await;
+    let names = journal.unfinished(ListUnfinished::new()).await.unwrap().names;
+    assert_eq!(names, ["deleted", "emptied", "foreign", "whole"]);
+    for name in ["deleted", "emptied", "foreign"] {
+        for error in
+            [journal.lock(Lock::new(name)).await.err().unwrap(), journal.look(Look::new(name)).await.err().unwrap()]
+        {
+            let text = text_of(&error, &["NEWSECRET", ENCODED]);
+            assert_eq!(error.kind(), JournalErrorKind::Damaged, "{text}");
+            assert!(text.contains(&format!("/rixl/journal/entries/{name} ")), "{text}");
+        }
+    }
+    server
+        .must("POST", &format!("{mount}/undelete/rixl/journal/entries/deleted"), Some(json!({"versions": [4]})))
+        .await;
+    let entry = journal.lock(Lock::new("deleted")).await.unwrap();
+    assert_eq!(entry.escrow().await.unwrap().unwrap().expose_secret(), RESPONSE);
+}
+
+/// The place may take the secret without it, and consumers wait for that.
+#[tokio::test]
+async fn a_server_that_is_silent_is_not_waited_for_again_and_again() {
+    let vault = Vault::start();
+    let config = VaultConfig::builder().address(&vault.url).token("s.TOKEN").timeout(Duration::from_secs(1));
+    let journal = VaultJournal::new(config.build().unwrap(), "kv/rixl/journal").unwrap();
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    vault.behave(Manner::Silent);
+    let before = vault.requests().len();
+    let error = entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap_err();
+    assert_eq!(error.kind(), JournalErrorKind::Unusable, "{error}");
+    let requests = vault.requests().split_off(before);
+    assert!(requests.iter().filter(|request| request.starts_with("POST ")).count() <= 2, "{requests:?}");
+    // It is no reason to give the lock up.
+    vault.behave(Manner::Responds);
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+    entry.close(Close::new()).await.unwrap();
+}
+
+/// By then another may have it, at the very version that is expected.
+#[tokio::test]
+async fn a_lock_that_may_be_over_is_not_released() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let (journal, clock) = with_clock(server, &mount);
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    let before = record(server, &mount, "key").await;
+    clock.advance(4 * 60);
+    drop(entry);
+    journal.released().await;
+    assert_eq!(record(server, &mount, "key").await, before);
+}
+
 #[tokio::test]
 async fn a_response_that_is_lost_loses_and_doubles_nothing() {
     let Some(server) = shared().await else { return };
@@ -650,7 +864,7 @@ async fn a_place_that_can_not_be_used_is_refused() {
     assert!(!format!("{wrong:?}").contains("WRONGTOKEN"));
     refused(wrong, "the server refused the token").await;
 
-    for path in ["", "kv", "kv/", "kv//a", "kv/../a"] {
+    for path in ["", "kv", "kv/", "kv//a", "kv/../a", "kv/data/rixl/journal", "kv/metadata/rixl"] {
         assert!(VaultJournal::new(config(server), path).is_err(), "{path:?}");
     }
     let journal = journal(server, &mount);
@@ -661,13 +875,11 @@ async fn a_place_that_can_not_be_used_is_refused() {
     assert_eq!(entry.append(Append::new("a\nb")).await.unwrap_err().kind(), JournalErrorKind::Unusable);
 
     server.must("POST", &format!("{mount}/data/rixl/journal/entries/bad"), Some(json!({"data": {"lines": 1}}))).await;
-    for error in [
-        journal.lock(Lock::new("bad")).await.err().unwrap(),
-        journal.unfinished(ListUnfinished::new()).await.unwrap_err(),
-    ] {
-        assert_eq!(error.kind(), JournalErrorKind::Damaged);
-        assert!(error.to_string().contains("entries/bad was not written by this journal"), "{error}");
-    }
+    let error = journal.lock(Lock::new("bad")).await.err().unwrap();
+    assert_eq!(error.kind(), JournalErrorKind::Damaged);
+    assert!(error.to_string().contains("entries/bad was not written by this journal"), "{error}");
+    // It keeps nobody from the others.
+    assert_eq!(journal.unfinished(ListUnfinished::new()).await.unwrap().names, ["bad"]);
 }
 
 #[tokio::test]

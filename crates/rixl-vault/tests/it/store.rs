@@ -24,7 +24,7 @@ use rixl_testing::{
 use rixl_vault::{VaultConfig, VaultStore, register, register_with};
 use serde_json::{Value, json};
 
-use crate::wire::{Then, Wire};
+use crate::wire::{Then, Wire, response};
 
 const OLD: &str = "rxl_OLDSECRET";
 const NEW: &str = "rxl_NEWSECRET";
@@ -331,7 +331,7 @@ async fn other_fields_that_change_are_no_conflict() {
                 let body = format!(
                     r#"{{"errors":["check-and-set parameter did not match the current version"],"n":{number}}}"#
                 );
-                return crate::wire::response(400, &body);
+                return response(400, &body);
             }
         }
         Then::Send(request.pass_on(&target))
@@ -365,7 +365,29 @@ async fn an_entry_that_is_deleted_by_itself_is_refused() {
         refused(blind.prepare(Prepare::new(200)).await, &token, "delete_version_after");
         server.must("POST", &path, Some(json!({"delete_version_after": "0s"}))).await;
         store(server, &text).prepare(Prepare::new(200)).await.unwrap();
+        // What was written before that would still be deleted.
+        blind.commit(Commit::new(&Secret::from(NEW), &held.version)).await.unwrap();
+        let entry = server.must("GET", &format!("{mount}/data/a"), None).await;
+        assert_eq!(entry["data"]["metadata"]["deletion_time"], json!(""));
     }
+}
+
+/// A gateway sends a write twice, and the second copy is refused for another reason than the first one.
+#[tokio::test]
+async fn a_refusal_of_what_was_carried_out_is_told_by_reading() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let target = server.url.clone();
+    let wire = Wire::start(move |request| {
+        let carried_out = request.pass_on(&target);
+        match request.method() {
+            "POST" => response(403, r#"{"errors":["permission denied"]}"#),
+            _ => Then::Send(carried_out),
+        }
+    });
+    let store = VaultStore::new(config_at(&wire.url, &server.root), &format!("{mount}/a#key")).unwrap();
+    let committed = store.commit(Commit::new(&Secret::from(NEW), &Version::absent())).await.unwrap();
+    assert_eq!(committed.version, Version::new("1"));
 }
 
 #[test]
@@ -484,9 +506,9 @@ async fn a_token_that_will_not_last_is_refused() {
         "expires in 3",
     );
 
-    let few = server.token(&policy, json!({"num_uses": 8})).await;
+    let few = server.token(&policy, json!({"num_uses": 40})).await;
     refused(with(&few).prepare(Prepare::new(200)).await, &few, "uses left");
-    let enough = server.token(&policy, json!({"num_uses": 30})).await;
+    let enough = server.token(&policy, json!({"num_uses": 60})).await;
     with(&enough).prepare(Prepare::new(200)).await.unwrap();
 
     // Without the policy `default` it may not look at itself, which is no reason against it.

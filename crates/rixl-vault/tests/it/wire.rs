@@ -315,6 +315,21 @@ async fn an_endless_response_is_cut() {
     }
 }
 
+/// Of a history of ten thousands of lines, which is no entry.
+#[tokio::test]
+async fn a_long_list_is_read() {
+    let names: Vec<String> = (0..40_000).map(|number| format!("{number:060}/")).collect();
+    let list = json!({"data": {"keys": names}}).to_string();
+    assert!(list.len() > 2 * 1024 * 1024);
+    let wire = Wire::start(move |request| match request.path() {
+        path if path.starts_with("/v1/sys/internal/ui/mounts/kv/") => response(200, MOUNT),
+        path if path.contains("/metadata/rixl/journal/history?list=true") => response(200, &list),
+        _ => response(404, r#"{"errors":[]}"#),
+    });
+    let journal = VaultJournal::new(config_at(&wire.url, TOKEN), "kv/rixl/journal").unwrap();
+    assert!(journal.history(ReadHistory::new()).await.unwrap().lines.is_empty());
+}
+
 #[tokio::test]
 async fn a_response_tells_whether_it_was_written() {
     use StoreErrorKind::{Busy, Conflict, Unknown, Unusable};
