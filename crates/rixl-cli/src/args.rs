@@ -19,7 +19,7 @@ use crate::{
     context::{Api, Context},
     failure::Failure,
     output::{Format, Output},
-    places,
+    places, process,
     text::quoted,
     when,
 };
@@ -211,6 +211,11 @@ impl Handling {
     pub(crate) fn rotator(&self, context: &Context, rotator: Rotator) -> Result<Rotator, Failure> {
         let mut rotator =
             rotator.with_patience(self.store_patience).with_take_over(self.take_over).with_new_place(self.new_place);
+        if self.step().is_some() || self.probe.is_some() {
+            let _ = process::launcher().map_err(|error| {
+                Failure::refused(format!("{}; RIXL was not changed", process::NOT_HERE)).with_cause(&error)
+            })?;
+        }
         if let Some(step) = self.step() {
             rotator = rotator.with_deploy_step(step.with_timeout(self.then_timeout));
         }

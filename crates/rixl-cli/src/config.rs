@@ -9,7 +9,8 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    fs, io,
+    fs::{File, Metadata},
+    io::{self, Read as _},
     ops::Range,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -21,7 +22,10 @@ use rixl_credentials::{KeyId, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
     Alarm, Consumers, DeployStep, DueOther, Judgement, Other, ProbeStep, Rotator, Selection, Surveyed, SurveyedOther,
 };
-use rustix::process::geteuid;
+use rustix::{
+    fs::{Mode, OFlags},
+    process::geteuid,
+};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use toml::{
     Spanned,
@@ -258,6 +262,23 @@ pub(crate) struct Secret {
     store_patience: Duration,
 }
 
+/// Without `before-expiry`, what would expire before it comes to be due is due when this part of its life is left.
+const LAST_PART: u32 = 10;
+
+/// The life of a key that expires.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    /// Since when it has that end; `None`: nobody knows.
+    pub(crate) begun: Option<Timestamp>,
+    pub(crate) end: Timestamp,
+}
+
+impl Life {
+    pub(crate) fn of(key: &Surveyed) -> Option<Self> {
+        key.key.expiring_at.map(|end| Self { begun: key.has_end_since(), end })
+    }
+}
+
 /// What is done with a key that is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -398,11 +419,10 @@ impl Config {
                 let Some(path) = here.ancestors().map(|folder| folder.join(FILE)).find(is_there) else {
                     return Ok(None);
                 };
-                refuse_foreign(&path)?;
                 path
             }
         };
-        Self::read(path).map(Some)
+        Self::read(path, global.config.is_none()).map(Some)
     }
 
     /// The same, where there must be one.
@@ -413,17 +433,24 @@ impl Config {
         })
     }
 
-    fn read(path: PathBuf) -> Result<Self, Failure> {
+    /// `is_found`: nobody has named it.
+    fn read(path: PathBuf, is_found: bool) -> Result<Self, Failure> {
         let place = shown(&path.to_string_lossy()).into_owned();
         let unreadable =
             |error: &dyn std::error::Error| Failure::usage(format!("{place} can't be read")).with_cause(error);
-        let size = fs::metadata(&path).map_err(|error| unreadable(&error))?.len();
-        if size > LONGEST {
-            return Err(Failure::usage(format!("{place} is too long: {size} bytes")));
-        }
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
         // Its own folder, in which it may have been found from another.
         let path = path.canonicalize().map_err(|error: io::Error| unreadable(&error))?;
+        // What is looked at is what is read, whatever the path leads to meanwhile.
+        let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        let file = file.map(File::from).map_err(|error| unreadable(&error))?;
+        if is_found {
+            refuse_foreign(&place, &file.metadata().map_err(|error| unreadable(&error))?)?;
+        }
+        let mut text = String::new();
+        let size = file.take(LONGEST + 1).read_to_string(&mut text).map_err(|error| unreadable(&error))?;
+        if size as u64 > LONGEST {
+            return Err(Failure::usage(format!("{place} is too long: more than {LONGEST} bytes")));
+        }
         let config = Self::of_text(path, &text)?;
         let tokens = config.accounts.values().filter_map(|account| account.token.as_ref()?.env.as_deref());
         tokens.for_each(process::withhold);
@@ -458,6 +485,9 @@ impl Config {
         for (key, value) in table.into_inner() {
             let at = value.span();
             match (key.get_ref().as_ref(), value.into_inner()) {
+                ("on-failure", DeValue::String(text)) if has_program_of_home(&text) => {
+                    problems.push(Problem::new(at, HOME));
+                }
                 ("on-failure", DeValue::String(text)) => {
                     let text = program_beside(&config.path, &text);
                     match Alarm::from_text(&text) {
@@ -492,8 +522,12 @@ impl Config {
                         let at = secret.span();
                         for name in ["then", "then-once", "probe"] {
                             if let DeValue::Table(table) = secret.get_mut()
-                                && let Some(DeValue::String(text)) = table.get_mut(name).map(Spanned::get_mut)
+                                && let Some(value) = table.get_mut(name)
+                                && let (at, DeValue::String(text)) = (value.span(), value.get_mut())
                             {
+                                if has_program_of_home(text) {
+                                    problems.push(Problem::new(at, HOME));
+                                }
                                 *text = program_beside(&config.path, text).into();
                                 config.programs.push(text.clone().into_owned());
                             }
@@ -592,8 +626,7 @@ impl Config {
 
 /// A file that was found and not named may be another user's, in a folder such as `/tmp`: its programs would run as this user,
 /// and its base URL would get this user's token (CVE-2022-24765, of git, was the same).
-fn refuse_foreign(path: &Path) -> Result<(), Failure> {
-    let Ok(found) = fs::metadata(path) else { return Ok(()) };
+fn refuse_foreign(place: &str, found: &Metadata) -> Result<(), Failure> {
     let is_own = found.uid() == geteuid().as_raw() || found.uid() == 0;
     let problem = if !is_own {
         "belongs to another user"
@@ -602,9 +635,8 @@ fn refuse_foreign(path: &Path) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    let place = shown(&path.to_string_lossy()).into_owned();
     let sentence = format!("{place} {problem}, who could have this user run programs; RIXL was not changed");
-    Err(Failure::usage(sentence).with_next(format!("name it with --config {} if you trust it", quoted(&place))))
+    Err(Failure::usage(sentence).with_next(format!("name it with --config {} if you trust it", quoted(place))))
 }
 
 /// The settings of the account that `--account` names, as if they were flags.
@@ -629,13 +661,16 @@ impl Account {
                 let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
                     return Err(Problem::new(at.clone(), "token.command is a program and its arguments"));
                 };
+                if is_of_home(program) {
+                    return Err(Problem::new(at.clone(), HOME));
+                }
                 beside_if_path(config, program);
             }
             if credential.as_ref().is_some_and(|name| name.is_empty() || name.starts_with('.') || name.contains('/')) {
                 return Err(Problem::new(at.clone(), "token.credential is a name, as in LoadCredential=NAME:PATH"));
             }
             for path in [file, api_key_file].into_iter().flatten() {
-                if path.starts_with("~") {
+                if is_of_home(&path.to_string_lossy()) {
                     return Err(Problem::new(at.clone(), HOME));
                 }
                 *path = beside(config, path);
@@ -700,8 +735,13 @@ impl Secret {
             "a key that is replaced has another id from then on, so its place would move; write {key_name} into to"
         } else if self.kind == Kind::Webhook && self.to.0.iter().any(|to| to.contains("{key_name}")) {
             "a webhook endpoint has no name; write {key_id} into to, which stands for its id"
-        } else if self.to.0.iter().any(|to| is_of_home(to.split_once(':').map_or("", |(_, path)| path))) {
+        } else if self.to.0.iter().any(|to| is_of_home(to.split_once(':').map_or("", |(_, path)| path)))
+            || self.to.0.iter().filter_map(|to| to.strip_prefix("command:")).any(has_program_of_home)
+            || self.acks_folder().is_some_and(|folder| is_of_home(&folder.to_string_lossy()))
+        {
             HOME
+        } else if self.acks_folder().is_some_and(|folder| has_scheme(&folder.to_string_lossy())) {
+            "acks is a folder, or vault:MOUNT/PATH"
         } else if self.to.0.iter().any(|to| to == Stdout::LOCATION) {
             "to = \"stdout\" is for runs that someone watches, not for declared ones"
         } else if self.then.is_some() && self.then_once.is_some() {
@@ -846,13 +886,24 @@ impl Secret {
     }
 
     /// When what has this id is due by its age, and by its end.
-    pub(crate) fn due(&self, id: &str, since: Option<Timestamp>, end: Option<Timestamp>) -> [Option<Due>; 2] {
+    pub(crate) fn due(&self, id: &str, since: Option<Timestamp>, life: Option<Life>) -> [Option<Due>; 2] {
         let ahead = Ahead { key_id: id, since, jitter: self.jitter, window: self.window.as_ref() };
         let by_age =
             since.zip(self.max_age).and_then(|(since, age)| Some(Due::new(since.checked_add(age).ok()?, since, ahead)));
-        let by_end = end
-            .zip(self.before_expiry)
-            .and_then(|(end, before)| Some(Due::new(end.checked_sub(before).ok()?, end, ahead)));
+        let by_end = life.and_then(|Life { begun, end }| {
+            let length = begun.and_then(|begun| Duration::try_from(end.duration_since(begun)).ok()).unwrap_or_default();
+            let before = match self.before_expiry {
+                Some(before) => before,
+                // It would be dead before it comes to be due.
+                None if by_age.is_some_and(|due| end <= due.deadline) => length / LAST_PART,
+                None => return None,
+            };
+            let due = Due::new(end.checked_sub(before).ok()?, end, ahead);
+            // What comes in its place lives as long, and would be due at once, again and again.
+            let half =
+                Some(length).filter(|length| !length.is_zero()).and_then(|length| end.checked_sub(length / 2).ok());
+            Some(half.map_or(due, |half| Due { from: due.from.max(half), deadline: due.deadline.max(half) }))
+        });
         [by_age, by_end]
     }
 
@@ -866,18 +917,16 @@ impl Secret {
 
     /// Whether a key is due now, by its age or by its end. One of several of its name may have its successor already.
     pub(crate) fn judge(&self, key: &Surveyed, is_only_one: bool, now: Timestamp) -> Judgement {
-        let [by_age, by_end] = self.due(key.key.id.as_str(), key.since, key.key.expiring_at);
+        let [by_age, by_end] = self.due(key.key.id.as_str(), key.since, Life::of(key));
         let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
         let older = self.max_age.map(|age| {
             // A key of unknown age is due.
             let than = key.since.zip(by_age).map_or(age, |(since, due)| span(since, due.from));
             Selection::new().older_than(than)
         });
-        let ending = self.before_expiry.map(|before| {
-            // So is one whose end can't be read.
-            let within = key.key.expiring_at.zip(by_end).map_or(before, |(end, due)| span(due.from, end));
-            Selection::new().expiring_within(within)
-        });
+        let within = key.key.expiring_at.zip(by_end).map(|(end, due)| span(due.from, end));
+        // So is one whose end can't be read.
+        let ending = within.or(self.before_expiry).map(|within| Selection::new().expiring_within(within));
         let mut left_out = Judgement::NotDue;
         for selection in [older, ending].into_iter().flatten() {
             let selection = match self.how == How::Replace && is_only_one {
@@ -966,12 +1015,28 @@ fn near(name: &str, known: &[&str]) -> String {
     nearest.filter(|other| likeness(other) > NEAR).map(|other| format!("; is it {other}?")).unwrap_or_default()
 }
 
-const HOME: &str = "a path that begins with ~ would be one of a folder of that name; write it in full";
+pub(crate) const HOME: &str = "a path that begins with ~ would be one of a folder of that name; write it in full";
 
-/// Only a shell takes it for the home.
-fn is_of_home(path: &str) -> bool {
-    path == "~" || path.starts_with("~/")
+/// Only a shell takes it for a home.
+pub(crate) fn is_of_home(path: &str) -> bool {
+    path.starts_with('~')
 }
+
+/// The same for the programs of a command line.
+fn has_program_of_home(text: &str) -> bool {
+    let words = shlex::split(text).unwrap_or_default();
+    let (programs, readers) = (words.first(), words.iter().skip_while(|word| *word != ARROW).nth(1));
+    programs.into_iter().chain(readers).any(|program| is_of_home(program))
+}
+
+/// Whether it begins as a place does, and is the path of no file that somebody means: `file:`, say.
+pub(crate) fn has_scheme(path: &str) -> bool {
+    let scheme = path.split_once(':').map_or("", |(scheme, _)| scheme);
+    !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// What stands before the program that reads a place.
+const ARROW: &str = "<-";
 
 /// A path that is relative counts from the folder of the file, wherever that was found from.
 fn beside(config: &Path, path: &Path) -> PathBuf {
@@ -997,7 +1062,6 @@ fn program_beside(config: &Path, text: &str) -> String {
 
 /// The same for both programs of a place, of which the second one stands after `<-`.
 fn programs_beside(config: &Path, text: &str) -> String {
-    const ARROW: &str = "<-";
     let given = shlex::split(text).unwrap_or_default();
     let (mut words, mut is_program) = (given.clone(), true);
     for word in &mut words {

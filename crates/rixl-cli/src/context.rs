@@ -9,7 +9,10 @@ use std::{
 use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId, SharedToken};
 use rixl_rotation::{
     Account, Event, Rotator,
-    journal::{FolderJournal, Journal},
+    journal::{
+        FolderJournal, Journal, JournalError, JournalErrorKind, ListUnfinished, Lock, ReadReceipt, ReadUnindexed,
+        Receipt,
+    },
 };
 use rixl_vault::{VaultConfigBuilder, VaultJournal};
 use tempfile::TempDir;
@@ -154,19 +157,37 @@ impl Context {
 
     /// The same for what only looks: a state that is not there, whose path may be mistyped, is not made, and says nothing of what is
     /// unfinished.
-    pub(crate) fn existing_journal(&self) -> Result<Arc<dyn Journal>, Failure> {
-        if self.sandbox_folder.is_none()
-            && let State::Folder(folder) = settings::state(&self.global)?
-            && folder.try_exists().is_ok_and(|is_there| !is_there)
-        {
-            let sentence = format!(
-                "there is no state in {}, so it is not known what is unfinished",
-                shown(&folder.to_string_lossy())
-            );
-            let next = "name the state of `rixl apply` with --state-dir, which its first run makes";
-            return Err(Failure::refused(sentence).with_next(next));
+    pub(crate) async fn existing_journal(&self) -> Result<Arc<dyn Journal>, Failure> {
+        let place = match settings::state(&self.global) {
+            _ if self.sandbox_folder.is_some() => None,
+            Err(failure) => return Err(failure),
+            Ok(State::Folder(folder)) if folder.try_exists().is_ok_and(|is_there| !is_there) => {
+                Some(folder.to_string_lossy().into_owned())
+            }
+            Ok(State::Vault { .. }) => {
+                let journal = self.journal()?;
+                let server = journal.server().map(|server| format!(" at {server}")).unwrap_or_default();
+                let is_there = self.stop.or(has_begun(&*journal)).await?.map_err(rixl_rotation::Failure::from)?;
+                (!is_there).then(|| format!("{}{server}", journal.location()))
+            }
+            Ok(State::Folder(_)) => None,
+        };
+        let Some(place) = place else { return self.journal() };
+        let sentence = format!("there is no state in {}, so it is not known what is unfinished", shown(&place));
+        let next = "name the state of `rixl apply` with --state-dir, which its first run makes";
+        Err(Failure::refused(sentence).with_next(next))
+    }
+
+    /// The same for what is to be looked at from now on: a folder is there once it is opened, and on a server nothing is before
+    /// something is written.
+    pub(crate) async fn begun_journal(&self) -> Result<Arc<dyn Journal>, Failure> {
+        let journal = self.journal()?;
+        if journal.server().is_some() {
+            let begun = self.stop.or(begin(&*journal)).await?;
+            journal.released().await;
+            begun.map_err(rixl_rotation::Failure::from)?;
         }
-        self.journal()
+        Ok(journal)
     }
 
     /// Waits until everything is unlocked before the program ends, or others would have to wait for a lease to expire.
@@ -203,4 +224,25 @@ fn account(builder: ClientBuilder, organization: Option<OrganizationId>) -> Resu
         None => Account::first_generation(client),
         Some(id) => Account::new(client, id),
     })
+}
+
+/// What tells that there is a state on a server. No entry of a key has this name.
+const BEGUN: &str = "state-begun";
+
+async fn has_begun(journal: &dyn Journal) -> Result<bool, JournalError> {
+    Ok(journal.receipt(ReadReceipt::new(BEGUN)).await?.is_some()
+        || journal.unindexed(ReadUnindexed::new()).await?.mark.is_some()
+        || !journal.unfinished(ListUnfinished::new().or_empty()).await?.names.is_empty())
+}
+
+async fn begin(journal: &dyn Journal) -> Result<(), JournalError> {
+    if has_begun(journal).await? {
+        return Ok(());
+    }
+    let begun = async { journal.lock(Lock::new(BEGUN)).await?.keep_receipts(&[Receipt::new(BEGUN, "{}")]).await };
+    match begun.await {
+        // Another machine does the same.
+        Err(error) if error.kind() == JournalErrorKind::Locked => Ok(()),
+        begun => begun,
+    }
 }

@@ -13,7 +13,7 @@ use rixl_rotation::{
 
 use crate::{
     args::Global,
-    config::{Config, How, Kind, Secret, due::Due as DueTimes},
+    config::{Config, How, Kind, Life, Secret, due::Due as DueTimes},
     context::{Api, Context},
     failure::{self, Failure},
     places::Destinations,
@@ -388,7 +388,7 @@ impl Looker<'_> {
         again: &mut Again,
     ) -> Result<Key, Failure> {
         let key = &surveyed.key;
-        let due = secret.due(key.id.as_str(), surveyed.since, key.expiring_at).into_iter().flatten();
+        let due = secret.due(key.id.as_str(), surveyed.since, Life::of(surveyed)).into_iter().flatten();
         let mut found = Key {
             id: key.id.to_string(),
             name: key.name.clone(),

@@ -3,10 +3,12 @@
 use std::{
     env,
     fmt::Display,
-    fs::Permissions,
-    io::{self, ErrorKind, IsTerminal as _, Write as _},
+    fs::{File, Permissions},
+    io::{self, ErrorKind, IsTerminal as _, Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    sync::mpsc::{self, Sender},
+    thread::{self, JoinHandle},
 };
 
 use clap::ValueEnum;
@@ -53,12 +55,13 @@ pub(crate) struct Done {
     text: String,
     fields: Vec<Field>,
     raw: bool,
+    lines: Lines,
 }
 
 impl Done {
     /// With this text, which ends in a line feed or is empty, and is safe for a terminal.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { code: Code::Done, text: text.into(), fields: Vec::new(), raw: false }
+        Self { code: Code::Done, text: text.into(), fields: Vec::new(), raw: false, lines: Lines::default() }
     }
 
     /// With a text that is the same in every format: a script, a page.
@@ -83,6 +86,12 @@ impl Done {
     /// Ends with another code than 0, as when some keys of several failed.
     pub(crate) fn with_code(mut self, code: Code) -> Self {
         self.code = code;
+        self
+    }
+
+    /// What comes before it, and may not be written yet.
+    pub(crate) fn after(mut self, lines: Lines) -> Self {
+        self.lines = lines;
         self
     }
 }
@@ -150,7 +159,10 @@ impl Output {
     }
 
     /// Prints the result before the command ends.
-    pub(crate) fn print(self, command: &str, done: &Done) -> Code {
+    pub(crate) fn print(self, command: &str, mut done: Done) -> Code {
+        if let failed @ Err(_) = done.lines.end() {
+            return written_or(done.code, failed);
+        }
         let document = |fields| Document { command: Some(command), code: done.code, fields, error: None };
         let written = match self.format {
             Format::Json if !done.raw => write_line(&document(&done.fields)),
@@ -167,7 +179,7 @@ impl Output {
     /// Prints the result of a command, and returns the exit code.
     pub(crate) fn finish(self, command: &str, result: Result<Done, Failure>) -> Code {
         let code = match result {
-            Ok(done) => self.print(command, &done),
+            Ok(done) => self.print(command, done),
             Err(failure) => {
                 self.say_failure(&failure.words);
                 if self.is_json() { print_failure(Some(command), &failure) } else { failure.code }
@@ -239,27 +251,97 @@ fn paint(word: &str, style: &str) -> String {
 /// `is_new`, none that is there already is written over.
 pub(crate) fn publish(path: &Path, text: &str, is_new: bool) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mode = Permissions::from_mode(0o644);
-    let mut file = tempfile::Builder::new().prefix(".rixl-").permissions(mode).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".rixl-").tempfile_in(folder)?;
+    // Whatever the umask of a service or of cron.
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     let persisted = if is_new { file.persist_noclobber(path) } else { file.persist(path) };
     persisted.map(drop).map_err(|error| error.error)
 }
 
-/// A line of JSON.
-pub(crate) fn write_line(value: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_string(value)?;
-    write_result(&format!("{}\n", shown_in_json(&text)))
+/// The same over an earlier text, which is known by its begin, or an empty file, and over nothing else: that may be the only copy
+/// of a secret, a device, or a link to what others read.
+pub(crate) fn publish_again(path: &Path, text: &str, is_earlier: impl Fn(&str) -> bool) -> io::Result<()> {
+    const BEGIN: u64 = 64;
+    let is_free = || {
+        let mut begin = String::new();
+        let read = File::open(path).and_then(|file| file.take(BEGIN + 1).read_to_string(&mut begin));
+        read.is_ok() && (begin.is_empty() || is_earlier(&begin))
+    };
+    match path.symlink_metadata() {
+        Ok(found) if !(found.is_file() && is_free()) => {
+            return Err(io::Error::other("something else is there, and was left as it is"));
+        }
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    publish(path, text, false)
 }
 
-pub(crate) fn write_result(text: &str) -> io::Result<()> {
+/// A line of JSON.
+fn write_line(value: &impl Serialize) -> io::Result<()> {
+    write_result(&line(value)?)
+}
+
+fn line(value: &impl Serialize) -> io::Result<String> {
+    let text = serde_json::to_string(value)?;
+    Ok(format!("{}\n", shown_in_json(&text)))
+}
+
+/// Results that are written while others are being worked on. Whoever has the other end may not read them, and no run can wait for
+/// that between the request and the store: a thread writes, and keeps what is not read yet.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    lines: Option<Sender<String>>,
+    writer: Option<JoinHandle<io::Result<()>>>,
+    failed: Option<io::Error>,
+}
+
+impl Lines {
+    pub(crate) fn add_line(&mut self, value: &impl Serialize) {
+        match line(value) {
+            Ok(text) => self.add(text),
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    pub(crate) fn add(&mut self, text: String) {
+        if self.lines.is_none() && self.failed.is_none() {
+            let (lines, texts) = mpsc::channel::<String>();
+            let write = move || texts.iter().try_for_each(|text| write_result(&text));
+            match thread::Builder::new().name("stdout".into()).spawn(write) {
+                Ok(writer) => (self.lines, self.writer) = (Some(lines), Some(writer)),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        // Nobody takes it any more once one could not be written.
+        let _ = self.lines.as_ref().map(|lines| lines.send(text));
+    }
+
+    /// Waits until all of them are written.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        self.lines = None;
+        let written = self.writer.take().map_or(Ok(()), |writer| {
+            writer.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it ended early")))
+        });
+        self.failed.take().map_or(written, Err)
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+fn write_result(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-pub(crate) fn written_or(code: Code, written: io::Result<()>) -> Code {
+fn written_or(code: Code, written: io::Result<()>) -> Code {
     match written {
         // `rixl keys list | head -1`: the reader has what it wanted.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {

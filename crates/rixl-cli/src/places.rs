@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rixl_credentials::{ApiKey, KeyId};
 use rixl_rotation::{
     Due,
-    store::{CommandStore, Open, Places, Store, StoreError, StoreTemplate, Stores},
+    store::{CommandStore, Open, Places, Store, StoreError, StoreErrorKind, StoreTemplate, Stores},
 };
 
 use crate::{args::Destination, context::Context, embedded, failure::Failure, process, stdout::Stdout, text::quoted};
@@ -135,10 +135,10 @@ fn known(context: &Context) -> Stores {
         "command:PROGRAM ARG... [<- READER ARG...]",
         |open| {
             let store = CommandStore::from_text(open.rest)?;
-            Ok(match process::launcher() {
-                Ok(launcher) => Arc::new(store.with_launcher(launcher)),
-                Err(_) => Arc::new(store),
-            })
+            let launcher = process::launcher().map_err(|error| {
+                StoreError::new(StoreErrorKind::Unusable, store.location(), process::NOT_HERE).with_source(error)
+            })?;
+            Ok(Arc::new(store.with_launcher(launcher)))
         },
     )
 }

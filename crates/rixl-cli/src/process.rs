@@ -8,6 +8,7 @@ use std::{
         ffi::OsStrExt as _,
         process::{CommandExt as _, ExitStatusExt as _},
     },
+    path::{Path, PathBuf},
     process::{Command, ExitCode, ExitStatus, id},
     sync::{Mutex, PoisonError},
     thread,
@@ -39,11 +40,18 @@ pub(crate) fn withhold(name: &str) {
     withheld.push('=');
 }
 
+/// What is said where [`launcher`] fails.
+pub(crate) const NOT_HERE: &str = "no program can be run here";
+
+/// The running program itself, whatever its path names by then. Without `/proc` nobody knows it.
+fn own() -> io::Result<PathBuf> {
+    let own = Path::new("/proc/self/exe");
+    if own.exists() { Ok(own.to_owned()) } else { env::current_exe() }
+}
+
 /// The prefix of a store's command line, with which this program runs it: see [`launched`].
 pub(crate) fn launcher() -> io::Result<Vec<String>> {
-    // The running program itself, whatever its path names by then.
-    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { env::current_exe()? };
-    let program = program.into_os_string().into_string().map_err(|_| io::Error::other("its path is not UTF-8"))?;
+    let program = own()?.into_os_string().into_string().map_err(|_| io::Error::other("its path is not UTF-8"))?;
     let withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(vec![program, LAUNCH.to_owned(), id().to_string(), withheld])
 }
@@ -81,8 +89,7 @@ fn supervised(parent: Option<Pid>, withheld: &OsStr, words: &[OsString]) -> io::
     // `kill 0` in a script ends what the script has started, and not this one.
     stop::outlive()?;
     end_with(parent)?;
-    let mut command =
-        Command::new(if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { env::current_exe()? });
+    let mut command = Command::new(own()?);
     command.args([BECOME, &id().to_string(), ""]).args(words);
     for name in withheld.as_bytes().split(|byte| *byte == b'=').filter(|name| !name.is_empty()) {
         command.env_remove(OsStr::from_bytes(name));
@@ -143,7 +150,9 @@ fn instead(parent: Option<Pid>, words: &[OsString]) -> io::Error {
 fn ended_as(status: ExitStatus) -> ExitCode {
     if let Some(signal) = status.signal() {
         let signal = signal.to_string();
-        let _ = Command::new("/bin/sh").args(["-c", "kill -\"$0\" $$", &signal]).env_clear().exec();
+        // One that whoever started the run has set to be ignored kills no shell.
+        let end = "kill -\"$0\" $$; exit $((128 + $0))";
+        let _ = Command::new("/bin/sh").args(["-c", end, &signal]).env_clear().exec();
     }
     // Without a shell, as a shell has it.
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));

@@ -14,7 +14,7 @@ use crate::{
     context::Context,
     failure::{Code, Failure, Words, command, with_command},
     log::{self, Fields},
-    output::{Done, Format, Output, write_line, write_result, written_or},
+    output::{Done, Format, Lines, Output},
     places::Destinations,
     progress::Progress,
     stdout::Stdout,
@@ -648,7 +648,7 @@ pub(crate) struct Results<'a> {
     /// Where the one that was not started is in the table, if it is the only one.
     not_begun: Option<usize>,
     is_in_stdout: bool,
-    written: io::Result<()>,
+    lines: Lines,
 }
 
 /// So many rows are shown on a terminal, and for more their numbers.
@@ -681,7 +681,7 @@ impl<'a> Results<'a> {
             grave: columns.table(),
             not_begun: None,
             is_in_stdout: false,
-            written: Ok(()),
+            lines: Lines::default(),
         }
     }
 
@@ -700,9 +700,7 @@ impl<'a> Results<'a> {
                 false
             }
             Format::Jsonl => {
-                if self.written.is_ok() {
-                    self.written = write_line(&row);
-                }
+                self.lines.add_line(&row);
                 false
             }
             _ => true,
@@ -735,9 +733,9 @@ impl<'a> Results<'a> {
         if is_folded && row.code != Code::Done && row.result != Outcome::NotBegun && self.grave.len() <= SCREEN {
             row.add_to(&mut self.grave, self.columns);
         }
-        if self.table.len() > BLOCK && self.written.is_ok() && !self.is_in_stdout {
+        if self.table.len() > BLOCK && !self.is_in_stdout {
             (self.not_begun, self.is_begun) = (None, true);
-            self.written = write_result(&self.table.take());
+            self.lines.add(self.table.take());
         }
     }
 
@@ -784,8 +782,7 @@ impl<'a> Results<'a> {
             self.context.output.note(text.trim_end());
             text.clear();
         }
-        let code = written_or(code, mem::replace(&mut self.written, Ok(())));
-        let done = Done::new(text).with_code(code);
+        let done = Done::new(text).with_code(code).after(mem::take(&mut self.lines));
         // Of lines, each is there already.
         let is_in_lines = self.context.output.format == Format::Jsonl;
         let rows: &[Row] = if is_in_lines { &[] } else { &self.kept };

@@ -23,7 +23,7 @@ use rixl_rotation::store::{CommandStore, Read, Store as _};
 
 use crate::{
     args::Global,
-    config::Source,
+    config::{HOME, Source, has_scheme, is_of_home},
     context::Context,
     failure::{Code, Failure, remember_source},
     output::Output,
@@ -154,9 +154,15 @@ pub(crate) enum State {
 pub(crate) fn state(global: &Global) -> Result<State, Failure> {
     let named = global.state_dir.clone().or_else(|| os_variable("RIXL_STATE_DIR").map(PathBuf::from));
     let Some(path) = named else { return default_state_dir().map(State::Folder) };
-    match path.to_str().and_then(|text| text.strip_prefix("vault:")) {
-        Some(path) => Ok(State::Vault { path: path.to_owned(), lease: lease(global)? }),
-        None => Ok(State::Folder(path)),
+    // Another text would be that of a folder here, and each of two machines would have a state of its own.
+    let invalid = |why: String| Err(Failure::usage(format!("the state can't be in {}: {why}", place_of(&path))));
+    match path.to_str() {
+        Some(text) if let Some(path) = text.strip_prefix("vault:") => {
+            Ok(State::Vault { path: path.to_owned(), lease: lease(global)? })
+        }
+        Some(text) if is_of_home(text) => invalid(HOME.to_owned()),
+        Some(text) if has_scheme(text) => invalid("it is a folder, or vault:MOUNT/PATH".to_owned()),
+        _ => Ok(State::Folder(path)),
     }
 }
 
@@ -197,11 +203,12 @@ fn lease(global: &Global) -> Result<Option<Duration>, Failure> {
 }
 
 pub(crate) fn default_state_dir() -> Result<PathBuf, Failure> {
-    // By the XDG specification, a relative path is not valid and is ignored.
-    let xdg = os_variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || os_variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    // By the XDG specification, a relative path is not valid and is ignored: it would be another state in each folder.
+    let absolute = |name| os_variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let xdg = absolute("XDG_STATE_HOME");
+    let home = || absolute("HOME").map(|home| home.join(".local/state"));
     let base = xdg.or_else(home).ok_or_else(|| {
-        Failure::usage("there is no place for the state: neither XDG_STATE_HOME nor HOME is set")
+        Failure::usage("there is no place for the state: neither XDG_STATE_HOME nor HOME is set to a path from /")
             .with_next("set RIXL_STATE_DIR, or pass --state-dir")
     })?;
     Ok(base.join("rixl"))

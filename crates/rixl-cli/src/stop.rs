@@ -38,6 +38,8 @@ impl Stop {
             let _context = runtime.enter();
             // Exceeding the file size limit must be a write error, not the end of the process.
             let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+            // Where whoever started this process ignores it, no program could be waited for.
+            let _ = signal(SignalKind::child())?;
             let is_heard = |signal: &&Signal| !is_in(ignored, signal);
             let (from_people, from_machines) =
                 (FROM_PEOPLE.iter().filter(is_heard), FROM_MACHINES.iter().filter(is_heard));

@@ -111,7 +111,7 @@ impl DeployStep {
     /// keys. The first key of a fleet, which goes alone, has a run of its own. A key whose secret is stored waits for 30 s at
     /// most for others that are under way; those that come later have a further run.
     ///
-    /// It has `RIXL_KEY_IDS` and `RIXL_PLACES` in its environment, a line each, for client credentials `RIXL_CLIENT_IDS` as well, and no other variable or argument stands for a
+    /// It has `RIXL_KEY_IDS` and `RIXL_PLACES` in its environment, a line each, of as many keys as fit into 64 KiB in one run, for client credentials `RIXL_CLIENT_IDS` as well, and no other variable or argument stands for a
     /// key.
     pub fn batched(mut self) -> Self {
         self.is_batched = true;
@@ -136,6 +136,9 @@ impl DeployStep {
         if has(KEY_NAME) {
             match key_name {
                 None | Some("") => return Err(invalid(self.step, "the key has no name: use {key_id}")),
+                Some(name) if name.contains('\0') => {
+                    return Err(invalid(self.step, "the key's name has a NUL, which no argument has: use {key_id}"));
+                }
                 Some(name) if name.starts_with('-') => {
                     return Err(invalid(self.step, "the key's name begins with `-`, as an option does: use {key_id}"));
                 }
@@ -224,6 +227,8 @@ impl Alarm {
 }
 
 const LOCATION: &str = "the deploy step";
+/// No program can be started with a longer variable than 128 KiB, nor with much more in all of them.
+const MAX_VARIABLES: usize = 64 * 1024;
 const ALARM: &str = "the alarm";
 
 fn invalid(step: &'static str, reason: &'static str) -> StoreError {
@@ -249,8 +254,27 @@ impl Deploy {
         self.start(launcher, &words, &variables, std::slice::from_ref(ready), input).await
     }
 
-    /// Runs it once for several keys.
+    /// Runs it once for several keys; for more than fit into its variables, as often as that takes.
     pub(crate) async fn run_for(&self, launcher: &[String], all: &[Ready]) -> Ran {
+        let (mut rest, mut said) = (all, None);
+        while !rest.is_empty() {
+            let mut length = 0;
+            let fits = |ready: &&Ready| {
+                let client_id = ready.client_id.as_ref().map_or(0, String::len);
+                length += ready.places.iter().map(|place| place.len() + 1).sum::<usize>()
+                    + ready.key_id.len()
+                    + client_id
+                    + 2;
+                length <= MAX_VARIABLES
+            };
+            let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            said = self.run_together(launcher, part).await?;
+            rest = after;
+        }
+        Ok(said)
+    }
+
+    async fn run_together(&self, launcher: &[String], all: &[Ready]) -> Ran {
         let key_ids: Vec<&str> = all.iter().map(|ready| ready.key_id.as_str()).collect();
         let places: Vec<String> = all.iter().map(|ready| ready.places.join("\n")).collect();
         let client_ids: Vec<&str> = all.iter().filter_map(|ready| ready.client_id.as_deref()).collect();
@@ -289,5 +313,48 @@ impl Deploy {
                 is_said: ended.status.code().is_some(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No program can be started with more.
+    #[tokio::test]
+    async fn what_its_variables_do_not_hold_is_for_another_run() {
+        let folder = rixl_testing::folder();
+        let words =
+            ["/bin/sh", "-c", "echo \"$RIXL_KEY_IDS\" >> ids; echo \"$RIXL_PLACES\" >> places; echo run >> runs"];
+        let deploy = Deploy {
+            words: words.map(str::to_owned).to_vec(),
+            folder: folder.path().to_str().unwrap().to_owned(),
+            timeout_ms: 100_000,
+            is_batched: true,
+        };
+        let ready = |number: usize, length: usize| Ready {
+            key_id: format!("key{number:07}"),
+            key_name: String::new(),
+            client_id: None,
+            places: vec![format!("file:/{}", "d".repeat(length))],
+            fingerprint: String::new(),
+            secrets: Vec::new(),
+        };
+        let ran = async |all: &[Ready]| {
+            assert!(deploy.run_for(&[], all).await.is_ok());
+            let lines = ["ids", "places", "runs"].map(|name| {
+                let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+                std::fs::remove_file(folder.path().join(name)).unwrap();
+                text.lines().map(str::to_owned).collect::<Vec<_>>()
+            });
+            let ids: Vec<String> = all.iter().map(|ready| ready.key_id.clone()).collect();
+            assert_eq!((&lines[0], lines[1].len()), (&ids, all.len()));
+            lines[2].len()
+        };
+        let all: Vec<Ready> = (0..40).map(|number| ready(number, 4_000)).collect();
+        assert_eq!(ran(&all).await, 3);
+        assert_eq!(ran(&all[..10]).await, 1);
+        // One that is too long for that is tried with all that there is.
+        assert_eq!(ran(&[ready(0, 100_000), ready(1, 10)]).await, 2);
     }
 }

@@ -18,7 +18,7 @@ pub use request::{
     Append, Close, Damaged, History, Index, ListUnfinished, Lock, LockStore, Look, Looked, PutEscrow, ReadHistory,
     ReadReceipt, ReadUnindexed, Receipt, Reserve, Unfinished, Unindexed,
 };
-use rixl_credentials::RawResponse;
+use rixl_credentials::{RawResponse, Timestamp};
 
 use crate::store::BoxFuture;
 
@@ -216,6 +216,7 @@ pub struct JournalError {
     kind: JournalErrorKind,
     reason: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    silent_since: Option<Timestamp>,
 }
 
 /// What to do about a [`JournalError`].
@@ -233,7 +234,19 @@ pub enum JournalErrorKind {
 impl JournalError {
     /// An error for this reason: a sentence without a secret.
     pub fn new(kind: JournalErrorKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source: None }
+        Self { kind, reason: reason.into(), source: None, silent_since: None }
+    }
+
+    /// Adds when whoever has it locked gave its last sign: it changed something, or [renewed](Entry::renew) the lock.
+    #[must_use]
+    pub fn with_silence_since(mut self, last: Timestamp) -> Self {
+        self.silent_since = Some(last);
+        self
+    }
+
+    /// When whoever has it locked gave its last sign, where a lock does not end without one.
+    pub fn silent_since(&self) -> Option<Timestamp> {
+        self.silent_since
     }
 
     /// Adds the cause, whose text must hold no secret.

@@ -44,6 +44,9 @@ pub struct OpenRun {
     pub waits_until: Option<Timestamp>,
     /// Whether its requests are used up and have brought no secret: it is parked until someone decides.
     pub is_parked: bool,
+    /// Of one that is locked: when whoever works on it gave its last sign, where the journal can tell. Every minute is one,
+    /// unless it hangs.
+    pub silent_since: Option<Timestamp>,
     /// What to do.
     pub next: Next,
 }
@@ -103,6 +106,7 @@ fn unread(entry: String) -> OpenRun {
         situation: String::new(),
         waits_until: None,
         is_parked: false,
+        silent_since: None,
         next: Next::Recover,
     }
 }
@@ -119,6 +123,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
                 JournalErrorKind::Unusable => Next::Recover,
             };
             run.situation = error.to_string();
+            run.silent_since = error.silent_since();
             return Some(run);
         }
     };

@@ -115,6 +115,18 @@ pub struct Surveyed {
     last: Option<LastRotation>,
 }
 
+impl Surveyed {
+    /// Since when the key has the end that it has: since its last rotation, if that was for its end and has moved it, or else since
+    /// its creation. `None`: that is not known.
+    #[must_use]
+    pub fn has_end_since(&self) -> Option<Timestamp> {
+        let has_moved = |last: &LastRotation| {
+            last.is_rotation && last.end_before.is_some_and(|end| Some(end) != self.key.expiring_at)
+        };
+        self.last.filter(has_moved).map(|last| last.issued_at).or(self.key.created_at)
+    }
+}
+
 /// Keys with what is known of their age, in the order of RIXL's list: a [`Stream`], whose [`next`](Self::next) works without a
 /// stream library. See [`Selection::survey`]. Only a few of them are in memory at once.
 #[must_use = "nothing is listed until it is polled"]

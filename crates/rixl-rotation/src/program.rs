@@ -87,7 +87,8 @@ impl Runner<'_> {
         for name in WITHHELD {
             command.env_remove(name);
         }
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        // A name of a key may have a NUL, and no variable has one.
+        command.envs(self.variables.iter().map(|(name, value)| (name, value.replace('\0', ""))));
         if let Some(folder) = self.folder {
             command.current_dir(folder);
         }
@@ -114,6 +115,7 @@ impl Runner<'_> {
         let mut said = Zeroizing::new(Vec::with_capacity(MAX_SAID + 1));
         let max_output = if what.is_told() { MAX_SAID } else { room };
         let mut is_input_taken = None;
+        let id = program.id();
         let work = async {
             let mut feed = pin!(feed);
             let mut collect = pin!(future::try_join(
@@ -121,7 +123,6 @@ impl Runner<'_> {
                 read(stderr, &mut said, MAX_SAID, Run::Only)
             ));
             let mut is_collected = false;
-            let id = program.id();
             let status = {
                 let mut wait = pin!(program.0.wait());
                 let mut stopped = pin!(stopped(id));
@@ -146,6 +147,10 @@ impl Runner<'_> {
         let status = tokio::time::timeout(self.timeout, work).await.map_err(|_| Failed::Timeout)??;
         let is_left = input.is_some() && ioctl_fionread(&reader).is_ok_and(|bytes| bytes > 0);
         let is_input_taken = is_input_taken.unwrap_or(input.is_none()) && !is_left;
+        // What a program that was killed has started could store this secret after a later run has stored another.
+        if matches!(what, Run::Write(_)) && !(status.success() && is_input_taken) {
+            end_group(id);
+        }
         Ok(Completed { status, output, said, is_input_taken })
     }
 }
@@ -321,11 +326,16 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if let Some(leader) = self.id() {
-            // It may have ended by itself, and has no group before its launcher made one.
-            let _ = kill_process_group(leader, Signal::KILL);
+            end_group(Some(leader));
             let _ = self.0.start_kill();
         }
     }
+}
+
+/// Kills what is left of the group of a program that has not ended, or has just ended: while there is something left, no other
+/// process gets the number. It has none before its launcher made one.
+fn end_group(leader: Option<Pid>) {
+    let _ = leader.map(|leader| kill_process_group(leader, Signal::KILL));
 }
 
 /// What is wrong with how it ended.

@@ -92,6 +92,7 @@ async fn apply(
     again: &mut Again,
 ) -> Result<(), Failure> {
     let api = part.connect(context).await?;
+    let _ = context.begun_journal().await?;
     let rotator = context.rotator(&api)?;
     let mut seen = part.seen(context, &api, again, Fresh::Counted).await?;
     if !*is_stopped {

@@ -223,7 +223,7 @@ fn said(found: &[Found], code: Code) -> String {
 
 async fn look(context: &Context, args: &Args) -> Result<Vec<Found>, Failure> {
     let config = Config::required(&context.global)?;
-    context.existing_journal()?;
+    context.existing_journal().await?;
     let mut all = Vec::new();
     let parts = declared::parts(context, &config)?;
     for part in &parts {
@@ -295,7 +295,6 @@ impl Found {
             (Standing::Unfinished, due) => match run {
                 Some(run) => {
                     let state = match (state_of(run, now), due.map(due_state)) {
-                        // What hangs has it locked for ever.
                         (State::UnderWay, Some(late @ (State::Late | State::Overdue))) => late,
                         (state, _) => state,
                     };
@@ -303,10 +302,10 @@ impl Found {
                 }
                 None => (State::Unfinished, None),
             },
-            (Standing::LeftOut(left_out), _) => (State::LeftOut, Some(left_out.reason.clone())),
             _ if let Some(end) = key.expires.filter(|end| *end <= now) => {
                 (State::Dead, Some(format!("expired at {end:.0}")))
             }
+            (Standing::LeftOut(left_out), _) => (State::LeftOut, Some(left_out.reason.clone())),
             (Standing::Fresh, Some(due)) if let Some(end) = key.expires.filter(|end| *end <= due.from) => {
                 let why = format!("expires at {end:.0}, before it comes to be due at {:.0}", due.from);
                 (State::ExpiresFirst, Some(why))
@@ -405,7 +404,7 @@ fn state_of(run: &OpenRun, now: Timestamp) -> State {
     let is_waiting = |until: Timestamp| until.checked_add(DAY).is_ok_and(|end| now < end);
     match run.next {
         // It is locked.
-        Next::Retry => State::UnderWay,
+        Next::Retry if status::hangs_since(run).is_none() => State::UnderWay,
         _ if run.is_parked => State::Parked,
         _ if run.waits_until.is_some_and(is_waiting) => State::Waiting,
         _ => State::Unfinished,

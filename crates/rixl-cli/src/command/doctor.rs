@@ -137,11 +137,16 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     }
     let mut known = Known::default();
     let mut pace = Pace { every: args.rate.per / args.rate.count, is_begun: false };
+    // Before it is made.
+    let state = context.existing_journal().await;
     let ledger = Ledger::read(context, &mut known).await?;
     let Inventory { places, files, mut problems, mut accounts } = match args.scan_only {
         true => Inventory::default(),
         false => Inventory::of(context, &ledger, &mut known, &mut pace).await?,
     };
+    if let (Err(failure), true, true) = (state, places.is_empty(), args.scan.is_empty()) {
+        return Err(failure);
+    }
     let is_known = problems.is_empty();
     let scan = scanned(context, &args.scan, &known, &files)?;
     problems.extend(scan.problems);

@@ -44,7 +44,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         .with_field("bearer_token", &sandbox.bearer_token())?
         .with_field("organization_id", &sandbox.organization_id())?
         .with_field("project_id", &sandbox.project_id())?;
-    context.output.print("sandbox", &started);
+    context.output.print("sandbox", started);
     context.output.note("serving until Ctrl-C");
     context.stop.asked().await;
     Ok(Done::raw(""))

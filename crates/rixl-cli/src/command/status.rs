@@ -1,12 +1,14 @@
 //! `rixl status`
 
+use std::time::Duration;
+
 use rixl_credentials::{CredentialId, EndpointId, Timestamp};
 use rixl_rotation::{Next, OpenRun, journal::Journal, open_runs};
 use serde::Serialize;
 
 use crate::{
     context::Context,
-    failure::{Code, Failure, LOCKED, with_command},
+    failure::{Code, Failure, LOCKED, recover, with_command},
     output::Done,
     rows::{self, Locations},
     table::Table,
@@ -41,7 +43,7 @@ struct Open<'a> {
 }
 
 pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failure> {
-    let journal = context.existing_journal()?;
+    let journal = context.existing_journal().await?;
     let runs = open_runs(&*journal).await?;
     if runs.is_empty() {
         context.output.note(nothing_unfinished(&*journal));
@@ -69,8 +71,19 @@ pub(crate) fn nothing_unfinished(journal: &dyn Journal) -> String {
     format!("nothing is unfinished in {}{server}", journal.location())
 }
 
+/// Since when whoever has locked it gives no sign, which it does every minute: it hangs, or was stopped.
+pub(crate) fn hangs_since(run: &OpenRun) -> Option<Timestamp> {
+    const PATIENCE: Duration = Duration::from_secs(60 * 60);
+    let is_long = |since: &Timestamp| since.checked_add(PATIENCE).is_ok_and(|end| end < Timestamp::now());
+    run.silent_since.filter(is_long)
+}
+
 /// The situation, and the command for it.
 pub(crate) fn said(run: &OpenRun) -> String {
+    if let Some(since) = hangs_since(run) {
+        let recover = recover();
+        return format!("{}, and gives no sign since {since:.0}; end its process, and run `{recover}`", run.situation);
+    }
     if run.next == Next::Retry {
         return format!("{}; {LOCKED}", run.situation);
     }

@@ -210,6 +210,17 @@ fn mistakes_are_told_with_line_and_column() {
         (LEAST.replace("file:{key_id}", "file:~/keys/{key_id}"), "a path that begins with ~ would be one of a folder"),
         (format!("heartbeat = \"~/beat\"\n{LEAST}"), "line 1, column 13: a path that begins with ~ would be one"),
         ("[account.a]\ntoken.file = \"~/token\"\n".into(), "a path that begins with ~ would be one of a folder"),
+        (
+            "[account.a]\ntoken.api-key-file = \"~ops/key\"\n".into(),
+            "a path that begins with ~ would be one of a folder",
+        ),
+        ("[account.a]\ntoken.command = [\"~/get\"]\n".into(), "a path that begins with ~ would be one of a folder"),
+        (format!("on-failure = \"~/page\"\n{LEAST}"), "line 1, column 14: a path that begins with ~ would be one"),
+        (with("then = \"~/reload\""), "line 5, column 8: a path that begins with ~ would be one of a folder"),
+        (with("probe = \"'~/try' it\""), "line 5, column 9: a path that begins with ~ would be one of a folder"),
+        (LEAST.replace("file:{key_id}", "command:put <- ~/get {key_id}"), "a path that begins with ~ would be one"),
+        (with("until-acknowledged = \"a\"\nacks = \"~/acks\""), "a path that begins with ~ would be one of a folder"),
+        (with("until-acknowledged = \"a\"\nacks = \"file:~/acks\""), "acks is a folder, or vault:MOUNT/PATH"),
         (format!("on-failure-timeout = \"1m\"\n{LEAST}"), "line 1, column 22: on-failure-timeout is for on-failure"),
         (with("window = { hours = \"2-5\" }"), "line 5, column 10: write hours as \"02:00-05:00\""),
         (with("window = { hours = \"02:00-02:00\" }"), "the hours begin and end at the same time"),
@@ -667,8 +678,24 @@ fn due_by_age_or_by_end() {
     let config = parse(&LEAST.replace("max-age = \"90d\"", "max-age = \"90d\"\nbefore-expiry = \"14d\"")).unwrap();
     let secret = &config.secrets[0];
     let since = Some(at("2026-01-01T00:00:00Z"));
-    let [by_age, by_end] = secret.due("XyZ9aB8cD1", since, Some(at("2026-02-01T00:00:00Z")));
+    let ending = |begun: &str, end: &str| Some(Life { begun: Some(at(begun)), end: at(end) });
+    let [by_age, by_end] = secret.due("XyZ9aB8cD1", since, ending("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"));
     assert_eq!(by_age.unwrap().deadline, at("2026-04-01T00:00:00Z"));
     assert_eq!(by_end.unwrap().deadline, at("2026-01-18T00:00:00Z"));
     assert_eq!(secret.due("XyZ9aB8cD1", None, None), [None, None]);
+    // Its successor lives as long: it is not due before half of that.
+    let [_, by_end] = secret.due("XyZ9aB8cD1", since, ending("2026-01-01T00:00:00Z", "2026-01-11T00:00:00Z"));
+    assert_eq!(by_end, Some(Due { from: at("2026-01-06T00:00:00Z"), deadline: at("2026-01-06T00:00:00Z") }));
+    let [_, by_end] = secret.due("XyZ9aB8cD1", since, Some(Life { begun: None, end: at("2026-01-11T00:00:00Z") }));
+    assert_eq!(by_end.unwrap().from, at("2025-12-28T00:00:00Z"));
+}
+
+/// Without `before-expiry`: a key that would be dead before it is old.
+#[test]
+fn due_before_an_end_that_nothing_is_said_of() {
+    let config = parse(LEAST).unwrap();
+    let (begun, since) = (Some(at("2026-01-01T00:00:00Z")), Some(at("2026-01-31T00:00:00Z")));
+    let by_end = |end: &str| config.secrets[0].due("XyZ9aB8cD1", since, Some(Life { begun, end: at(end) }))[1];
+    assert_eq!(by_end("2026-04-11T00:00:00Z").unwrap().deadline, at("2026-04-01T00:00:00Z"));
+    assert_eq!(by_end("2026-05-02T00:00:00Z"), None);
 }

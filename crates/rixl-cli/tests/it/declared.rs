@@ -1,10 +1,15 @@
 //! `rixl.toml`, and the commands plan, apply and check.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+    time::{Duration, SystemTime},
+};
 
 use rixl_rotation::journal::FolderJournal;
 use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
-use rixl_testing::folder;
+use rixl_testing::{folder, vault::Vault};
 use rustix::process::Signal;
 
 use crate::{
@@ -373,6 +378,18 @@ fn what_is_late_is_told_while_it_is_locked() {
         assert!(told.stdout.starts_with(said), "{}", told.stdout);
         assert!(told.stdout.contains("; try again when the other one has finished"), "{}", told.stdout);
     }
+    // And where its key is not declared: once it gave no sign for an hour.
+    declare(&bench, &FLEET.replace("fleet-*", "fleet-c"));
+    let entry = fs::File::open(bench.path("state/entries/fleeta0001")).unwrap();
+    for (minutes, code, said) in
+        [(50, 0, "RIXL OK: 1 fresh, 1 under way | "), (70, 2, "RIXL CRITICAL: 1 fresh, 1 unfinished | ")]
+    {
+        entry.set_modified(SystemTime::now() - Duration::from_secs(60 * minutes)).unwrap();
+        let told = run(bench.rixl("check"), code);
+        assert!(told.stdout.starts_with(said), "{}", told.stdout);
+        let is_named = told.stdout.contains("; end its process, and run `rixl recover`");
+        assert_eq!(is_named, code == 2, "{}", told.stdout);
+    }
     hung.send(Signal::KILL);
     let _ = Run::of(hung);
 }
@@ -431,6 +448,38 @@ fn a_state_that_is_not_there_is_no_good_news() {
         assert!(missing.stderr.contains("there is no state in stt"), "{}", missing.stderr);
         assert!(!bench.path("stt").exists());
     }
+    // Without any place that is known it has looked at nothing.
+    fs::remove_file(bench.path("rixl.toml")).unwrap();
+    let missing = run(bench.rixl("doctor --state-dir stt"), 3);
+    assert!(missing.stderr.contains("there is no state in stt"), "{}", missing.stderr);
+    run(bench.rixl("doctor"), 0);
+}
+
+/// The same on a server, where no run makes a folder: the first `apply` says that there is one.
+#[test]
+fn a_state_in_vault_that_nobody_wrote_is_no_good_news() {
+    let (bench, vault) = (bench(), Vault::start());
+    declare(&bench, &FLEET.replace("90d", "200d"));
+    let at = |state: &str, words: &str| {
+        let program = bench.rixl(words).env("RIXL_STATE_DIR", format!("vault:kv/rixl/{state}"));
+        program.env("BAO_ADDR", &vault.url).env("BAO_TOKEN", "s.TESTTOKEN")
+    };
+    for words in ["check", "status"] {
+        let missing = run(at("journal", words), 3);
+        assert!(missing.stderr.contains("there is no state in "), "{}", missing.stderr);
+        assert!(missing.stderr.contains(&format!(" at {}", vault.url)), "{}", missing.stderr);
+    }
+    assert!(vault.requests().iter().all(|request| request.starts_with("GET ")));
+    for _ in 0..2 {
+        run(at("journal", "apply --yes"), 0);
+        run(at("journal", "check"), 0);
+        run(at("journal", "status"), 0);
+    }
+    assert_eq!(vault.requests().iter().filter(|request| !request.starts_with("GET ")).count(), 3, "once");
+    run(at("jurnal", "check"), 3);
+    // A run by hand says it, too.
+    run(at("byhand", "keys rotate fleeta0001 --to file:fleeta0001 --yes --settle 0s"), 0);
+    run(at("byhand", "status"), 0);
 }
 
 /// In a folder that has a file of its own, if only a broken one, no other one counts.
@@ -813,9 +862,55 @@ fn metrics_for_prometheus() {
     for (more, variable) in
         [("--account main", ("A", "")), ("", ("RUST_LOG", "rixl=nonsense")), ("--output html", ("A", ""))]
     {
-        fs::write(bench.path("rixl.prom"), "rixl_check_status 0\n").unwrap();
+        fs::write(bench.path("rixl.prom"), "# HELP rixl_check_status x\nrixl_check_status 0\n").unwrap();
         run(bench.rixl(&format!("check --metrics FOLDER/rixl.prom {more}")).env(variable.0, variable.1), 3);
         assert!(is_unknown(), "{more} {variable:?}");
+    }
+}
+
+/// A slip of the finger names the only copy of a secret, or a device.
+#[test]
+fn metrics_are_written_over_nothing_else() {
+    let bench = bench();
+    declare(&bench, &FLEET.replace("90d", "200d"));
+    fs::write(bench.path("empty"), "").unwrap();
+    fs::write(bench.path("long"), format!("{}\n", "text ".repeat(100))).unwrap();
+    for (name, code) in
+        [("new", 0), ("new", 0), ("empty", 0), ("long", 3), ("fleeta0001", 3), ("rixl.toml", 3), ("link", 3)]
+    {
+        std::os::unix::fs::symlink("new", bench.path("link")).ok();
+        let before = fs::read(bench.path(name)).unwrap_or_default();
+        let told = run(bench.rixl(&format!("check --metrics FOLDER/{name}")), code);
+        let after = fs::read_to_string(bench.path(name)).unwrap();
+        match code {
+            0 => assert!(after.contains("rixl_check_status 0\n"), "{name}: {after}"),
+            _ => {
+                assert!(told.stderr.contains("because: something else is there, and was left"), "{}", told.stderr);
+                assert_eq!(after.as_bytes(), before, "{name}");
+            }
+        }
+    }
+    assert!(bench.path("link").is_symlink());
+    assert_live(&bench, &["fleeta0001"]);
+}
+
+/// Services and cron may run with another mask than people do.
+#[test]
+fn others_can_read_what_is_for_them() {
+    let bench = bench();
+    declare(&bench, &format!("heartbeat = \"beat\"\n{}", FLEET.replace("90d", "200d")));
+    for words in ["apply --yes", "check --metrics rixl.prom", "init --config new.toml"] {
+        let mut program = bench.rixl(words);
+        let mut masked = std::process::Command::new("sh");
+        masked.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(program.command.get_program());
+        masked.args(program.command.get_args()).current_dir(&bench.folder).env_clear();
+        masked.envs(program.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        masked.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        program.command = masked;
+        run(program, 0);
+    }
+    for name in ["beat", "rixl.prom", "new.toml"] {
+        assert_eq!(fs::metadata(bench.path(name)).unwrap().permissions().mode() & 0o777, 0o644, "{name}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use rixl_sandbox::{Sandbox, SeedKey};
+use rixl_sandbox::{Effect, Fault, Sandbox, SeedKey};
 
 use crate::{
     bench::{Bench, json},
@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A key that expires, with a file of its name.
 fn bench(id: &str, name: &str, age: u32, left: Duration) -> Bench {
-    let bench = Bench::of(Sandbox::builder());
+    let bench = Bench::of(Sandbox::builder().dated(true));
     let key = bench.sandbox.create_key(SeedKey::new(name).with_id(id).aged(DAY * age).expiring_in(left));
     write(&bench.path(name), &key.secret, 0o600);
     begin(&bench);
@@ -33,6 +33,8 @@ fn what_is_declared_to_be_replaced_is_replaced_when_nothing_else_helps() {
     for (id, left, when) in [
         ("ending0001", DAY * 5, "before-expiry = \"7d\""),
         ("expired001", Duration::ZERO, "max-age = \"90d\""),
+        // Though it is not old.
+        ("expired001", Duration::ZERO, "max-age = \"200d\""),
         ("expired001", Duration::ZERO, "before-expiry = \"7d\""),
     ] {
         let bench = bench(id, "ending", 120, left);
@@ -104,13 +106,64 @@ fn a_check_looks_at_the_end_of_a_key() {
     assert!(check.stdout.contains("dead   expired at 20"), "{}", check.stdout);
 
     let ending = bench("ending0001", "ending", 10, DAY * 30);
+    for well in ["max-age = \"90d\"", "max-age = \"90d\"\nbefore-expiry = \"7d\"", "max-age = \"30d\""] {
+        declare(&ending, &secret("ending", well));
+        let check = run(ending.rixl("check"), 0);
+        assert!(check.stdout.starts_with("RIXL OK: 1 fresh | "), "{}", check.stdout);
+    }
+    // Nobody knows how long it was to live, and so when it is to be changed.
+    run(ending.rixl("keys rotate --name ending --to file:ending --yes --settle 0s"), 0);
+    let ageless = Effect::edit_json(|response| response["api_keys"][1]["created_at"] = serde_json::Value::Null);
+    ending.sandbox.inject(Fault::new(ageless).on("listApiKeys").always()).unwrap();
     declare(&ending, &secret("ending", "max-age = \"90d\""));
     let check = run(ending.rixl("check"), 1);
     assert!(check.stdout.starts_with("RIXL WARNING: 1 expires first | "), "{}", check.stdout);
     assert!(check.stdout.contains(", before it comes to be due at 20"), "{}", check.stdout);
-    for well in ["max-age = \"90d\"\nbefore-expiry = \"7d\"", "max-age = \"30d\""] {
-        declare(&ending, &secret("ending", well));
-        let check = run(ending.rixl("check"), 0);
-        assert!(check.stdout.starts_with("RIXL OK: 1 fresh | "), "{}", check.stdout);
+}
+
+/// Nothing is said of its end, and it comes before its age does.
+#[test]
+fn what_would_be_dead_before_it_is_old_is_due_before_its_end() {
+    for (left, code) in [(DAY * 2, 2), (DAY * 6, 0)] {
+        let bench = bench("ending0001", "ending", 28, left);
+        declare(&bench, &secret("ending", "max-age = \"90d\""));
+        run(bench.rixl("plan"), code);
+    }
+    // What a rotation does not help is said.
+    let bench = bench("ending0001", "ending", 28, DAY * 2);
+    declare(&bench, &secret("ending", "max-age = \"90d\""));
+    run(bench.rixl("apply --yes"), 0);
+    fs::remove_file(bench.path("beat")).unwrap();
+    for words in ["plan", "apply --yes"] {
+        let left_out = run(bench.rixl(&format!("{words} --output json")), 3);
+        assert_eq!(results(&left_out), ["ending0001 left out"]);
+    }
+    bench.passes(DAY * 3);
+    for words in ["plan", "apply --yes"] {
+        let left_out = run(bench.rixl(&format!("{words} --output json")), 3);
+        assert_eq!(
+            json(&left_out)["keys"][0]["error"]["message"],
+            "the key ending0001 is left out: expired; RIXL was not changed"
+        );
+    }
+    assert!(!bench.path("beat").exists());
+    assert_eq!(bench.sandbox.rotations("ending0001"), 1);
+}
+
+/// Its successor has no longer life: it would be due at once, and each run would replace it again.
+#[test]
+fn what_lives_for_less_than_it_is_to_be_changed_ahead_is_changed_at_half_of_its_life() {
+    let declared = |when: &str| format!("{}how = \"replace\"\ngrace = \"0s\"\n", secret("ending", when));
+    let bench = bench("ending0001", "ending", 0, DAY * 10);
+    declare(&bench, &declared("before-expiry = \"1d\"\njitter = \"300d\""));
+    run(bench.rixl("apply --yes"), 0);
+    declare(&bench, &declared("before-expiry = \"14d\""));
+    for created in 0..3 {
+        for _ in 0..2 {
+            run(bench.rixl("apply --yes"), 0);
+            assert_eq!(bench.sandbox.calls("createApiKey"), created);
+        }
+        run(bench.rixl("check"), 0);
+        bench.passes(DAY * 5 + DAY / 2);
     }
 }

@@ -228,3 +228,26 @@ fn a_bad_filter_is_a_mistake() {
     let run = rixl("keys list --sandbox").env("RUST_LOG", "rixl=nonsense=").run();
     assert_eq!(run.code, 2, "{}", run.stderr);
 }
+
+/// It would be a folder of that name, and another one wherever the program is run: two machines would each have a state of their
+/// own.
+#[test]
+fn a_state_that_is_no_place_is_refused() {
+    let folder = rixl_testing::folder();
+    let home = "XDG_STATE_HOME nor HOME is set to a path from /";
+    for (variable, value, said) in [
+        ("RIXL_STATE_DIR", "~/state", "a path that begins with ~"),
+        ("RIXL_STATE_DIR", "vualt:kv/rixl", "the state can't be in vualt:kv/rixl: it is a folder, or vault:MOUNT/PATH"),
+        ("HOME", "here", home),
+    ] {
+        let mut program = rixl("history").env(variable, value);
+        program.command.current_dir(&folder);
+        let run = program.run();
+        assert_eq!(run.code, 2, "{value}: {}", run.stderr);
+        assert!(run.stderr.contains(said), "{value}: {}", run.stderr);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "{value}");
+    }
+    let mut program = rixl("history").env("RIXL_STATE_DIR", "./a:b");
+    program.command.current_dir(&folder);
+    assert_eq!(program.run().code, 0);
+}

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rixl_sandbox::{Effect, Fault};
+use rixl_sandbox::{Effect, Fault, SeedKey};
 use rixl_testing::{Mount, wait_for};
 use rustix::process::Signal;
 
@@ -213,6 +213,82 @@ fn a_launcher_ends_as_its_program_does() {
         assert_eq!(run.code, code, "{text}: {}", run.stderr);
         assert!(run.stderr.contains(said), "{text}: {}", run.stderr);
     }
+}
+
+/// `nohup` has all that it starts ignore a signal, by which a program may want to die, nonetheless.
+#[test]
+fn a_program_that_dies_by_an_ignored_signal_has_not_stored_it() {
+    let bench = Bench::new();
+    script(&bench, "put", "exec env --default-signal=HUP sh -c 'cat > /dev/null; kill -HUP $$'");
+    let words = "keys rotate billing001 --to command:FOLDER/put --yes --settle 0s --store-patience 0s";
+    let output = in_shell(&bench, "trap '' HUP; exec \"$@\"", words).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(7), "{text}");
+    assert!(text.contains("exited with status 129"), "{text}");
+}
+
+/// A parent that ignores the ends of its children passes that on.
+#[test]
+fn a_program_is_waited_for_whatever_the_parent_ignores() {
+    let bench = Bench::new();
+    script(&bench, "put", "cat > new");
+    let words = "keys rotate billing001 --to command:FOLDER/put --then true --yes --settle 0s";
+    let output = in_shell(&bench, "exec env --ignore-signal=CHLD \"$@\"", words).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(bench.sandbox.opens("billing001", &fs::read_to_string(bench.path("new")).unwrap()));
+}
+
+/// The program could not start itself, and would say so when the secret is there.
+#[test]
+fn without_proc_no_program_is_to_be_run() {
+    const UNMOUNTED: &str = "unshare -m sh -c 'mount -t tmpfs none /proc && exec \"$@\"' sh";
+    let bench = Bench::new();
+    if !in_shell(&bench, &format!("{UNMOUNTED} true"), "").status().unwrap().success() {
+        return rixl_testing::skip("no folder can be mounted here (not root?)");
+    }
+    for more in ["--to command:tee~FOLDER/new", "--to file:secret --then true", "--to file:secret --probe true"] {
+        let words = format!("keys rotate billing001 {more} --yes --settle 0s");
+        let output = in_shell(&bench, &format!("{UNMOUNTED} \"$@\""), &words).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{more}: {text}");
+        assert!(text.contains("no program can be run here"), "{text}");
+        bench.assert_untouched();
+    }
+}
+
+/// What it has started could store its secret after the next try, or a later run, has stored another one.
+#[test]
+fn what_a_writer_that_failed_has_started_ends_with_it() {
+    // The second one is killed with its launcher alone.
+    for end in ["kill -KILL $$", "kill -KILL $PPID; sleep 20", "exit 1"] {
+        let bench = Bench::new();
+        assert!(Command::new("mkfifo").arg(bench.path("held")).status().unwrap().success());
+        script(&bench, "put", &format!("(sleep 20; echo late) > held &\ncat > /dev/null\n{end}"));
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let held = rustix::fs::open(bench.path("held"), flags, rustix::fs::Mode::empty()).unwrap();
+        let words = "keys rotate billing001 --to command:FOLDER/put --yes --settle 0s --store-patience 0s";
+        let run = bench.rixl(words).run();
+        assert_eq!(run.code, 7, "{end}: {}", run.stderr);
+        let mut said = Vec::new();
+        let mut held = fs::File::from(held);
+        wait_for("end of all that hold it", || held.read_to_end(&mut said));
+        assert_eq!(said, b"", "{end}");
+    }
+}
+
+/// No variable and no argument of a program has one, and once the secret is stored it is too late to say so.
+#[test]
+fn a_name_with_a_nul_keeps_no_step_from_being_run() {
+    let bench = Bench::new();
+    let key = bench.sandbox.create_key(SeedKey::new("a\0b").with_id("withnul001"));
+    write(&bench.path("withnul001"), &key.secret, 0o600);
+    let words = "keys rotate withnul001 --to file:withnul001 --yes --settle 0s --then";
+    let refused = bench.rixl(&format!("{words} echo~{{key_name}}")).run();
+    assert_eq!((refused.code, bench.sent()), (3, 0), "{}", refused.stderr);
+    script(&bench, "step", "echo \"$RIXL_KEY_NAME\" > named");
+    let run = bench.rixl(&format!("{words} FOLDER/step")).run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(fs::read_to_string(bench.path("named")).unwrap(), "ab\n");
 }
 
 #[test]

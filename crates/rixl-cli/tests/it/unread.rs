@@ -1,9 +1,12 @@
-//! Standard error that nobody reads: a run goes on, and ends.
+//! Standard error or output that nobody reads: a run goes on, and ends.
 
-use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
+use std::{
+    fs,
+    io::{PipeReader, PipeWriter, Read as _, Write as _, pipe},
+};
 
 use rixl_sandbox::{Effect, Fault, Sandbox};
-use rixl_testing::Running;
+use rixl_testing::{Running, wait_for};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     process::Signal,
@@ -83,4 +86,30 @@ fn the_error_gets_out_when_stderr_is_read_again() {
     let said = String::from_utf8(said.split_off(length)).unwrap();
     assert!(said.contains("error: "), "{document}: {said}");
     assert_eq!(said.matches(" earlier lines are left out: nobody read them in time\n").count(), 1, "{said}");
+}
+
+/// More results than a pipe holds: the others are not held up between the request and the store.
+#[test]
+fn a_fleet_goes_on_though_nobody_reads_its_results() {
+    let bench = Bench::new();
+    let (mut reader, writer, length) = full();
+    let keys: Vec<String> =
+        (0..4).map(|number| create(&bench.sandbox, &format!("fleet-{number}")).key.id.to_string()).collect();
+    let program = "keys rotate --name fleet-* --to file:{key_id} --yes --settle 0s --output jsonl";
+    let mut program = bench.rixl(program);
+    program.command.stdout(writer.try_clone().unwrap());
+    let child = program.spawn();
+    for id in &keys {
+        wait_for("history", || match fs::read_to_string(bench.path("state/history")) {
+            Ok(text) if text.contains(id.as_str()) => Ok(()),
+            seen => Err(seen),
+        });
+    }
+    drop(writer);
+    let mut said = Vec::new();
+    reader.read_to_end(&mut said).unwrap();
+    assert_eq!(Run::of(child).code, 0);
+    let said = String::from_utf8(said.split_off(length)).unwrap();
+    assert_eq!(said.lines().count(), keys.len() + 1, "{said}");
+    assert!(bench.left().is_empty());
 }

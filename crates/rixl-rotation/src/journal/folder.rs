@@ -8,10 +8,10 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use rixl_credentials::RawResponse;
+use rixl_credentials::{RawResponse, Timestamp};
 use rustix::{
     fs::{FlockOperation, OFlags},
     process::geteuid,
@@ -181,7 +181,11 @@ impl FolderJournal {
         let open = || open_own(&path, OpenOptions::new().read(true));
         let mut file = match disk::lock_to_look(&path, open) {
             Ok(Locked::Ours(file)) => Some(file),
-            Ok(Locked::ByAnother) => return Err(held(name, &path)),
+            Ok(Locked::ByAnother) => {
+                let last = path.symlink_metadata().and_then(|found| found.modified());
+                let last = last.ok().and_then(|last| Timestamp::try_from(last).ok());
+                return Err(last.into_iter().fold(held(name, &path), JournalError::with_silence_since));
+            }
             // It ended meanwhile, or another program has removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) | Ok(Locked::Unsupported(error)) => return Err(unusable(&path, error)),
@@ -651,7 +655,11 @@ impl Entry for FolderEntry {
     }
 
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
-        Box::pin(self.run(Opened::keep_key))
+        Box::pin(self.run(|opened| {
+            // Whoever looks sees that this process does not hang.
+            let _ = opened.lock.file.set_modified(SystemTime::now());
+            opened.keep_key()
+        }))
     }
 
     fn notes(&self) -> &[String] {
@@ -1298,5 +1306,19 @@ mod tests {
             entry.renew().await.unwrap();
             assert!(is_locked(&two.lock(1).await));
         }
+    }
+
+    /// Of whoever hangs or was stopped there is none.
+    #[tokio::test]
+    async fn a_lock_that_is_renewed_is_a_sign() {
+        let two = two();
+        let mut entry = two.lock(0).await.unwrap();
+        entry.append(Append::new("one")).await.unwrap();
+        let file = File::open(two.journals[0].entry("key")).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let sign = async || two.journals[0].look(Look::new("key")).await.unwrap_err().silent_since();
+        assert_eq!(sign().await, Some(Timestamp::UNIX_EPOCH));
+        entry.renew().await.unwrap();
+        assert!(sign().await > Some(Timestamp::UNIX_EPOCH));
     }
 }

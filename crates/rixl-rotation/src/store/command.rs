@@ -32,7 +32,7 @@ use crate::{
 /// Exit status 0, with all of the input read, means that the secret is stored and durable. Anything else, or no end within
 /// the time-out (60 s), is [`StoreErrorKind::Unknown`]: it may have been stored first. On a time-out, when it is stopped,
 /// and when the future is dropped, the program and what it started are killed; one that did not end is not tried again by
-/// this store. When it ended, what it started is left alone, and its output is read no further.
+/// this store. When it ended with 0, what it started is left alone, and its output is read no further; otherwise that is killed, too.
 ///
 /// A reader prints the secret on its standard output and ends with 0; one line ending (`\n` or `\r\n`) is taken off. It prints
 /// nothing when there is none yet. With a reader the version is a hash of the secret, a commit compares it before it writes

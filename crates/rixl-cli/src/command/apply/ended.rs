@@ -1,7 +1,5 @@
 //! Who is told how `rixl apply` has ended: the heartbeat, and the program of `on-failure`.
 
-use std::{fs, io, path::Path};
-
 use rixl_credentials::Timestamp;
 
 use crate::{
@@ -9,7 +7,7 @@ use crate::{
     confirm::has_person,
     context::Context,
     failure::{Code, Failure},
-    output::{Done, publish},
+    output::{Done, publish_again},
     process,
     rows::{Outcome, Row},
     text::shown,
@@ -66,26 +64,11 @@ fn beat(context: &Context, config: &Config, rows: &[Row]) -> Result<(), String> 
     let is_all = only.is_none() || config.secrets.iter().all(|secret| secret.account.as_deref() == only);
     let is_all = is_all && rows.iter().all(|row| row.outcome() != Outcome::Postponed);
     let Some(path) = config.heartbeat.as_ref().filter(|_| is_all) else { return Ok(()) };
-    let written = match is_free(path) {
-        true => publish(path, &format!("{:.0}\n", Timestamp::now()), false),
-        false => Err(io::Error::other("something else is there, and was left as it is")),
-    };
-    written.map_err(|error| {
+    let is_earlier = |begin: &str| begin.trim_end().parse::<Timestamp>().is_ok();
+    publish_again(path, &format!("{:.0}\n", Timestamp::now()), is_earlier).map_err(|error| {
         let place = shown(&path.to_string_lossy()).into_owned();
         format!("what was due is done, but the heartbeat could not be written to {place}: {error}")
     })
-}
-
-/// Whether there is nothing but an earlier heartbeat. Another file may be the only copy of a secret that was just rotated.
-fn is_free(path: &Path) -> bool {
-    const LONGEST: u64 = 64;
-    match path.symlink_metadata() {
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-        Ok(found) if !found.is_file() || found.len() > LONGEST => false,
-        Ok(_) => {
-            fs::read_to_string(path).is_ok_and(|text| text.is_empty() || text.trim_end().parse::<Timestamp>().is_ok())
-        }
-    }
 }
 
 async fn alarm(context: &Context, config: &Config, rows: &[Row], code: Code, reasons: Vec<String>) {

@@ -7,18 +7,21 @@ use rixl_credentials::Timestamp;
 use super::{Found, State};
 use crate::{
     failure::{Code, Failure},
-    output::publish,
+    output::publish_again,
     text::shown,
 };
 
 /// One of the times of a key.
 type Time = fn(&Found) -> Option<Timestamp>;
 
+/// The metric that a file begins with.
+const FIRST: &str = "rixl_check_status";
+
 /// In the text format, version 0.0.4. Times are seconds since 1970, as the names say.
 pub(super) fn of(found: &[Found], code: Code, now: Timestamp) -> String {
     let mut text = String::new();
-    head(&mut text, "rixl_check_status", "The result of rixl check: 0 all is well, 1 warning, 2 critical, 3 unknown.");
-    line(&mut text, "rixl_check_status", &[], code.number());
+    head(&mut text, FIRST, "The result of rixl check: 0 all is well, 1 warning, 2 critical, 3 unknown.");
+    line(&mut text, FIRST, &[], code.number());
     head(&mut text, "rixl_check_timestamp_seconds", "When rixl check looked.");
     line(&mut text, "rixl_check_timestamp_seconds", &[], now.as_second());
     head(&mut text, "rixl_keys", "Declared keys, and unfinished runs on others, by their state.");
@@ -72,7 +75,8 @@ fn line(text: &mut String, name: &str, labels: &[(&str, &str)], value: impl std:
 
 /// Where a collector of another user reads it. It passes over names that do not end in `.prom`.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    publish(path, text, false).map_err(|error: std::io::Error| {
+    let is_earlier = |begin: &str| begin.strip_prefix("# HELP ").is_some_and(|rest| rest.starts_with(FIRST));
+    publish_again(path, text, is_earlier).map_err(|error| {
         let place = shown(&path.to_string_lossy()).into_owned();
         Failure::other(format!("the metrics could not be written to {place}")).with_cause(&error)
     })
