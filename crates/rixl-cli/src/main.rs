@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         return code;
     }
     process::protect();
+    process::allow_files();
     let code = match cli::parse() {
         Err(code) => code,
         Ok(cli) => {

@@ -10,14 +10,15 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, ExitCode, ExitStatus, id},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     thread,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{
-        Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_current_process_group, kill_process, setsid, waitid,
+        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpid, getppid, getrlimit, kill_current_process_group,
+        kill_process, setrlimit, setsid, waitid,
     },
 };
 
@@ -53,7 +54,8 @@ fn own() -> io::Result<PathBuf> {
 pub(crate) fn launcher() -> io::Result<Vec<String>> {
     let program = own()?.into_os_string().into_string().map_err(|_| io::Error::other("its path is not UTF-8"))?;
     let withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(vec![program, LAUNCH.to_owned(), id().to_string(), withheld])
+    let files = FILES.get().map(u64::to_string).unwrap_or_default();
+    Ok(vec![program, LAUNCH.to_owned(), id().to_string(), withheld, files])
 }
 
 /// Runs a store's program, or becomes it, if this is such a run. In its own session there is no terminal: a prompt fails
@@ -67,8 +69,11 @@ pub(crate) fn launched() -> Option<ExitCode> {
     }
     let parent: Option<i32> = words.next().and_then(|word| word.into_string().ok()?.parse().ok());
     let parent = parent.and_then(Pid::from_raw);
-    let withheld = words.next()?;
+    let (withheld, files) = (words.next()?, words.next()?);
     let words: Vec<OsString> = words.collect();
+    if let Some(files) = files.to_str().and_then(|files| files.parse().ok()) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(files), ..getrlimit(Resource::Nofile) });
+    }
     let ended = if stage == LAUNCH { supervised(parent, &withheld, &words) } else { Err(instead(parent, &words)) };
     Some(ended.map_or_else(
         |error| {
@@ -90,7 +95,7 @@ fn supervised(parent: Option<Pid>, withheld: &OsStr, words: &[OsString]) -> io::
     stop::outlive()?;
     end_with(parent)?;
     let mut command = Command::new(own()?);
-    command.args([BECOME, &id().to_string(), ""]).args(words);
+    command.args([BECOME, &id().to_string(), "", ""]).args(words);
     for name in withheld.as_bytes().split(|byte| *byte == b'=').filter(|name| !name.is_empty()) {
         command.env_remove(OsStr::from_bytes(name));
     }
@@ -159,10 +164,24 @@ fn ended_as(status: ExitStatus) -> ExitCode {
     ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
 }
 
+/// How many files this process could have open at first.
+static FILES: OnceLock<u64> = OnceLock::new();
+
+/// Lets this process have more files open than is usual, as far as it may: each key of a fleet has locks while it waits. What it
+/// runs gets the limit of before, since some programs look at every file that they could have.
+pub(crate) fn allow_files() {
+    const MANY: u64 = 16 * 1024;
+    let limit = getrlimit(Resource::Nofile);
+    let more = limit.maximum.map_or(MANY, |most| most.min(MANY));
+    if let Some(files) = limit.current.filter(|files| *files < more)
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(more), ..limit }).is_ok()
+    {
+        let _ = FILES.set(files);
+    }
+}
+
 /// Keeps the secrets in memory out of files and other processes.
 pub(crate) fn protect() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-
     // A crash would write tokens and new secrets into a core file, for whoever reads the folder or the crash reports.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     // Neither call fails on the systems that have them; if one did, rotating would still be better than not rotating.

@@ -402,6 +402,18 @@ fn a_limit_on_the_size_of_files_is_an_error() {
     bench.assert_untouched();
 }
 
+/// This program may have more files open than is usual: what it runs must not take that for its own.
+#[test]
+fn a_program_has_the_limit_of_files_of_whoever_started_the_run() {
+    let bench = Bench::new();
+    write(&bench.path("then"), "#!/bin/sh\nulimit -S -n > files\n", 0o700);
+    let words =
+        format!("keys rotate billing001 --to file:secret --yes --settle 0s --then {}", bench.path("then").display());
+    let output = in_shell(&bench, "ulimit -S -n 200 && exec \"$@\"", &words).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read_to_string(bench.path("files")).unwrap(), "200\n");
+}
+
 /// A mounted secret can't have another mode, and need not.
 #[test]
 fn a_token_file_that_can_not_be_changed_is_passed_by_stdin() {
