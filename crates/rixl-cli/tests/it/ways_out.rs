@@ -103,7 +103,7 @@ fn a_clock_that_is_ahead_ends_no_key() {
     let key = bench.sandbox.create_key(SeedKey::new("ending").with_id("ending0001").expiring_in(10 * day));
     write(&bench.path("ending"), &key.secret, 0o600);
     bench.inject(Effect::Close);
-    let run = bench.rixl("keys rotate ending0001 --to file:ending --yes --settle 0s").run();
+    let run = bench.rixl("keys rotate ending0001 --to file:ending --yes --settle 0s --timeout 1s").run();
     assert_eq!(run.code, 6, "{}", run.stderr);
     bench.step_clock(11 * 86_400);
     let run = bench.rixl("keys recover --settle 0s").run();

@@ -4,9 +4,9 @@ pub(crate) mod end;
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use rixl_credentials::Timestamp;
 
+use self::end::SLACK;
 use super::{
     intent::{Before, Digest, Place, Rules},
     progress::{At, Begun, Held, Progress, Record, Response, Retire, Sending, Verified, Why},
@@ -773,8 +773,8 @@ impl Case<'_> {
         if !limits.is_probed {
             return settled;
         }
-        let end = stored_at.checked_add(limits.quiet()).ok().max(progress.requests.unheard_until);
-        let end = end.map(|end| self.by_both(end));
+        let unheard_until = progress.requests.unheard_until.map(|end| self.by_both(end));
+        let end = stored_at.checked_add(limits.quiet()).ok().max(unheard_until);
         // What was seen before the time was over, for something took long, is no look after it.
         let is_early = |end| end > stored_at && seat.seen.as_ref().is_some_and(|seen| seen.at < end);
         if let Some(end) = end
@@ -1281,8 +1281,11 @@ impl Case<'_> {
     /// or be another machine's. That both are as far apart as they were holds nothing up, nor does what RIXL's was before a wait:
     /// it is seen again before anything comes of that.
     fn by_both(&self, end: Timestamp) -> Timestamp {
-        let moved = self.progress.requests.ahead.saturating_sub(self.seen.apart).max(SignedDuration::ZERO);
-        if self.seen.has_date { end.checked_add(moved).unwrap_or(Timestamp::MAX) } else { end }
+        let moved = self.progress.requests.ahead.saturating_sub(self.seen.apart);
+        match self.seen.has_date && moved > SLACK {
+            true => end.checked_add(moved).unwrap_or(Timestamp::MAX),
+            false => end,
+        }
     }
 
     /// A clock that was set back holds nothing up for longer than was meant.

@@ -532,8 +532,41 @@ fn a_clock_that_was_set_ahead_ends_no_window() {
     assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(3635), Because::Window)));
     seen.mandate.if_live = IfLive::Drop;
     assert!(is_waited_for(&seen));
-    seen.now = later(3635);
+    // It is asked once more before that counts again.
+    let wait = Step::Wait(Wait::Until(later(3635), Because::Window));
+    seen.note(later(3620), &wait, &Observation::Waited);
+    assert!(!seen.has_date);
+    (seen.now, seen.has_date) = (later(3635), true);
     assert!(!is_waited_for(&seen));
+}
+
+/// One that may be carried out after the request that came next was counted by the same clock.
+#[test]
+fn a_clock_that_was_set_ahead_ends_no_window_of_an_earlier_request() {
+    let old = Digest::of(b"old");
+    let lost = Record::Lost { at: now(), why: Why::OldIsDead, is_spent: true, unheard_until: Some(later(35)) };
+    let mut records = vec![begun(rotation()), Record::Unknown { at: now() }, lost];
+    let ahead = |seen: &mut Seen, at| {
+        (seen.now, seen.apart, seen.has_date) = (at, SignedDuration::from_hours(-1), true);
+    };
+    let (progress, mut seen) = after(&records);
+    ahead(&mut seen, later(3601));
+    (seen.mandate, seen.escrow, seen.has_turn) = (recovery(), Some(Escrow::Nothing), true);
+    (seen.key, seen.authorizer, seen.is_reserved) = (Some(KeySeen::There), Some(Authorizer::Fine), Some(true));
+    seen.places[0].seen = Some(place(Holds::Before(Version::absent(), old)));
+    (seen.places[0].is_prepared, seen.places[0].liveness) = (true, Some(Liveness::Dead));
+    let Step::Record(Record::Sending(second)) = next(&progress, &seen) else { panic!() };
+    assert_eq!((second.unheard_until, second.ahead), (Some(later(3635)), SignedDuration::from_hours(-1)));
+
+    records.push(Record::Sending(Sending { unheard_until: Some(later(35)), ..sending(2) }));
+    records.extend(verified().into_iter().skip(1));
+    records.push(Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() });
+    let (progress, mut seen) = with_escrow(&records);
+    ahead(&mut seen, later(3610));
+    let holds = Holds::Ours { version: Version::new("1"), value: secret(), fits: true };
+    seen.places[0].seen = Some(PlaceSeen { at: seen.now, ..place(holds) });
+    seen.places[0].liveness = Some(Liveness::Live(KeyFormat::Whole));
+    assert_eq!(next(&progress, &seen), Step::Wait(Wait::Until(later(3635), Because::Quiet)));
 }
 
 /// It is how far they are apart since then that counts: a machine whose clock is always wrong waits no longer than another.
