@@ -238,6 +238,20 @@ fn nothing_is_begun_with_a_credential_that_may_end() {
     }
 }
 
+/// A journal may open an entry whose escrow was left behind.
+#[test]
+fn what_is_in_escrow_before_a_request_is_no_response_to_it() {
+    let progress = Progress::new(Arc::new(rotation()));
+    let mut seen = Seen::new(now(), Mandate::LIVE, 1);
+    (seen.has_turn, seen.authorizer, seen.is_reserved) = (true, Some(Authorizer::Fine), Some(true));
+    let holds = place(Holds::Nothing(Version::absent()));
+    seen.note(now(), &Step::Act(Act::Prepare(0)), &Observation::Prepared(0, holds));
+    assert_eq!(next(&progress, &seen), Step::Look(Look::Escrow));
+    seen.escrow = Some(Escrow::Unusable(secret()));
+    let Step::Record(Record::Intent(begun)) = next(&progress, &seen) else { panic!("nothing is begun") };
+    assert_eq!(begun.sending.stale, Some(secret()));
+}
+
 #[test]
 fn nothing_is_begun_with_a_place_of_another() {
     let progress = Progress::new(Arc::new(rotation()));
