@@ -345,7 +345,8 @@ impl VaultStore {
                 Err(failure) => {
                     // A gateway that repeats a request says what became of its last copy.
                     let found = self.find().await.ok();
-                    let found = found.filter(|found| self.fields_of(found).is_ok_and(|fields| self.is(secret, &fields)));
+                    let found =
+                        found.filter(|found| self.fields_of(found).is_ok_and(|fields| self.is(secret, &fields)));
                     return match found.filter(|_| !is_ours) {
                         Some(found) => self.stored(found.version, found.is_to_be_deleted),
                         None => Err(self.unusable(failure)),
