@@ -177,8 +177,8 @@ impl VaultJournal {
         let found = shared.read(&path).await?;
         let record: Record = shared.record(&found, &path)?;
         if found.version > 0 && found.fields::<IgnoredAny>().is_ok_and(|fields| fields.is_none()) {
-            let reason =
-                "was deleted by something else, and its versions may have the only live secret; undelete the last one";
+            let reason = "was deleted by something else, and its versions may have the only live secret: undelete the last \
+                          one, or delete its metadata to give it up";
             return Err(JournalError::new(JournalErrorKind::Damaged, format!("{} {reason}", shared.name_of(&path))));
         }
         if let Some(lease) = shared.live(record.lease.as_ref()) {
