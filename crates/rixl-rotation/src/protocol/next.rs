@@ -177,7 +177,7 @@ impl Case<'_> {
             held,
             stale,
             is_void: false,
-            ahead: seen.apart,
+            ahead_s: seen.apart.as_secs(),
             unheard_until: None,
             orphans: Vec::new(),
         };
@@ -332,7 +332,7 @@ impl Case<'_> {
                 .collect(),
             stale: requests.stale,
             is_void: requests.is_void,
-            ahead: self.seen.apart,
+            ahead_s: self.seen.apart.as_secs(),
             unheard_until: requests.unheard_until,
             orphans: requests.orphans.clone(),
         })
@@ -1004,7 +1004,7 @@ impl Case<'_> {
             held,
             stale,
             is_void,
-            ahead: seen.apart,
+            ahead_s: seen.apart.as_secs(),
             unheard_until: unheard,
             orphans,
         })))

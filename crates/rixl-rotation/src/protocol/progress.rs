@@ -118,15 +118,19 @@ pub(crate) struct Sending {
     /// It has no new secret, and does not say that its request was carried out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_void: bool,
-    /// How far RIXL's clock was ahead of that of this line, where they were apart.
-    #[serde(default, skip_serializing_if = "SignedDuration::is_zero")]
-    pub(crate) ahead: SignedDuration,
+    /// By how many seconds RIXL's clock was ahead of that of this line, where they were apart.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub(crate) ahead_s: i64,
     /// Until when an earlier request, of which nothing was heard, may still be carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unheard_until: Option<Timestamp>,
     /// What of the same name came into being meanwhile: their secret may be one that was lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) orphans: Vec<MadeId>,
+}
+
+fn is_nothing(seconds: &i64) -> bool {
+    *seconds == 0
 }
 
 /// What a place held directly before a request.
@@ -485,7 +489,7 @@ impl Progress {
         self.requests.at = Some(sending.at);
         self.requests.stale = sending.stale;
         self.requests.is_void = sending.is_void;
-        self.requests.ahead = sending.ahead;
+        self.requests.ahead = SignedDuration::from_secs(sending.ahead_s);
         match self.response {
             Response::Received => self.requests.may_go_back = true,
             Response::Lost(Why::NoSecret | Why::NoEscrow | Why::Died | Why::NeverLive) => {

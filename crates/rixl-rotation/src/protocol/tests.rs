@@ -63,7 +63,7 @@ fn sending(number: u32) -> Sending {
         held,
         stale: None,
         is_void: false,
-        ahead: SignedDuration::ZERO,
+        ahead_s: 0,
         unheard_until: None,
         orphans: Vec::new(),
     }
@@ -112,7 +112,7 @@ fn records_read_back() {
         Record::Sending(Sending { stale: Some(secret()), ..sending(2) }),
         Record::Refused { at: now(), status: 403, is_rixls_own: true },
         Record::Back { at: now() },
-        Record::Sending(Sending { is_void: true, ahead: SignedDuration::from_hours(-1), ..sending(3) }),
+        Record::Sending(Sending { is_void: true, ahead_s: -3600, ..sending(3) }),
         Record::NotSent { at: now() },
         Record::Received { at: now(), request_id: None },
         Record::Redirected { at: now(), place: 0, to: Box::new(to) },
@@ -570,7 +570,7 @@ fn a_clock_that_was_set_ahead_ends_no_window_of_an_earlier_request() {
     seen.places[0].seen = Some(place(Holds::Before(Version::absent(), old)));
     (seen.places[0].is_prepared, seen.places[0].liveness) = (true, Some(Liveness::Dead));
     let Step::Record(Record::Sending(second)) = next(&progress, &seen) else { panic!() };
-    assert_eq!((second.unheard_until, second.ahead), (Some(later(3635)), SignedDuration::from_hours(-1)));
+    assert_eq!((second.unheard_until, second.ahead_s), (Some(later(3635)), -3600));
 
     records.push(Record::Sending(Sending { unheard_until: Some(later(35)), ..sending(2) }));
     records.extend(verified().into_iter().skip(1));
@@ -596,7 +596,7 @@ fn clocks_that_stay_apart_hold_nothing_up() {
         (hour, SignedDuration::ZERO, true),
         (SignedDuration::ZERO, -hour, true),
     ] {
-        let sending = Sending { ahead: then, ..sending(1) };
+        let sending = Sending { ahead_s: then.as_secs(), ..sending(1) };
         let begun = Record::Intent(Box::new(Begun { intent: rotation(), sending }));
         let (progress, mut seen) = after(&[begun, Record::Unknown { at: now() }]);
         (seen.now, seen.mandate, seen.escrow) = (later(36), recovery(), Some(Escrow::Nothing));
