@@ -138,8 +138,8 @@ pub(crate) struct Handling {
     ///
     /// Split like a shell does, but run without one; the arguments `{key_id}` and `{key_name}` stand for the key. It never gets
     /// the secret: RIXL_KEY_ID, RIXL_KEY_NAME, RIXL_PLACES and RIXL_FINGERPRINT are in its environment. If it fails, the exit
-    /// code is 10, and `rixl recover` runs it again, so it must tolerate running twice; at once, too, for what it has started
-    /// outlives a `rixl` that is killed.
+    /// code is 10, and `rixl recover` runs it again, so it must tolerate running twice; at once, too, for what leaves its
+    /// process group (`setsid`) outlives a `rixl` that is killed.
     #[arg(long, value_name = "PROGRAM ARG...", value_parser = deploy_step, group = "step")]
     pub(crate) then: Option<DeployStep>,
     /// Run this program once for all keys whose secrets are stored, such as one reload for forty keys
