@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::{
     store::{config, config_at, config_of, text_of},
-    wire::{Then, Wire, response},
+    wire::{Request, Then, Wire, response},
 };
 
 const RESPONSE: &[u8] = b"{\"api_key\":{\"secret\":\"rxl_NEWSECRET\"}}";
@@ -470,6 +470,33 @@ async fn a_removal_that_arrives_late_takes_nothing_away() {
     entry.append(Append::new("one")).await.unwrap();
     clock.advance(4 * 60);
     server.must("DELETE", &path, None).await;
+    is_locked(entry.append(Append::new("two")).await);
+    assert_eq!(server.call("GET", &path, None).await.0, 404);
+}
+
+/// Whoever took over by then may have removed it.
+#[tokio::test]
+async fn an_entry_that_is_gone_after_a_change_that_took_long_is_not_put_back() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let path = format!("{mount}/metadata/rixl/journal/entries/key");
+    let removal = Request {
+        head: format!("DELETE /v1/{path} HTTP/1.1\r\nhost: vault\r\nx-vault-token: {}\r\n\r\n", server.root),
+        body: String::new(),
+    };
+    let (target, count, clock) = (server.url.clone(), AtomicUsize::new(0), Clock::new());
+    let later = clock.clone();
+    let wire = Wire::start(move |request| {
+        if request.method() == "POST" && count.fetch_add(1, Ordering::SeqCst) == 2 {
+            later.advance(4 * 60);
+            removal.pass_on(&target);
+            return Then::HangUp;
+        }
+        Then::Send(request.pass_on(&target))
+    });
+    let slow = VaultJournal::new(config_at(&wire.url, &server.root), &format!("{mount}/rixl/journal")).unwrap();
+    let mut entry = slow.with_timing(clock).lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
     is_locked(entry.append(Append::new("two")).await);
     assert_eq!(server.call("GET", &path, None).await.0, 404);
 }
