@@ -459,8 +459,9 @@ impl World {
 
     /// The same world with its time at the start, so that states which differ in nothing else are one.
     fn rebased(&self) -> Self {
+        let most = GRACE.saturating_sub(self.set_back.min(0)) + 1;
         let relative = |at: &mut Timestamp, now: Timestamp| {
-            let away = at.duration_since(now).as_secs().clamp(-2 * GRACE - 1, 2 * GRACE + 1);
+            let away = at.duration_since(now).as_secs().clamp(-most, most);
             *at = after(start(), away);
         };
         let clock = self.clock();
@@ -517,6 +518,7 @@ impl World {
             }
         }
         world.now = start();
+        world.set_back = self.set_back.min(0);
         world
     }
 
@@ -955,7 +957,8 @@ impl World {
                 }
             }
             process.seen.note(now, step, observation);
-            process.seen.apart = jiff::SignedDuration::from_secs(self.set_back);
+            // One that is behind the other holds nothing up.
+            process.seen.apart = jiff::SignedDuration::from_secs(self.set_back.min(0));
             process.seen.has_date |= matches!(
                 step,
                 Step::Look(Look::Probe(_) | Look::Keys | Look::Key)
