@@ -9,20 +9,23 @@ use rixl_testing::{
     wait_for,
 };
 
+use serde_json::json;
+
 use crate::{
-    bench::{Bench, ROTATE, wait_for_calls},
-    program::Run,
+    bench::{self, Bench, ROTATE, wait_for_calls},
+    program::{Program, Run},
 };
+
+/// With its state there, too.
+fn in_vault(program: Program, vault: &Vault) -> Program {
+    let program = program.env("RIXL_STATE_DIR", "vault:kv/rixl/journal");
+    program.env("BAO_ADDR", &vault.url).env("BAO_TOKEN", "s.TESTTOKEN")
+}
 
 /// The requests of one rotation of a process of its own, the writes that were carried out, and those that check-and-set refused.
 fn counted(bench: &Bench, vault: &Vault) -> (Vec<String>, usize, usize) {
     let before = (vault.requests().len(), vault.refused().len());
-    let run = bench
-        .rixl("keys rotate billing001 --to vault:kv/app#key --yes --settle 0s")
-        .env("RIXL_STATE_DIR", "vault:kv/rixl/journal")
-        .env("BAO_ADDR", &vault.url)
-        .env("BAO_TOKEN", "s.TESTTOKEN")
-        .run();
+    let run = in_vault(bench.rixl("keys rotate billing001 --to vault:kv/app#key --yes --settle 0s"), vault).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     let is_write = |request: &&String| !request.starts_with("GET ");
     let requests = vault.requests().split_off(before.0);
@@ -37,12 +40,7 @@ fn a_token_that_is_refused_after_the_request_is_waited_for() {
     let (bench, vault) = (Bench::new(), Vault::start());
     vault.put("app", "key", bench.key.secret.as_str());
     bench.inject(Effect::DelayHead(Duration::from_secs(2)));
-    let mut run = bench.rixl("keys rotate billing001 --to vault:kv/app#key --yes --settle 0s");
-    run.command.envs([
-        ("RIXL_STATE_DIR", "vault:kv/rixl/journal"),
-        ("BAO_ADDR", &vault.url),
-        ("BAO_TOKEN", "s.TESTTOKEN"),
-    ]);
+    let mut run = in_vault(bench.rixl("keys rotate billing001 --to vault:kv/app#key --yes --settle 0s"), &vault);
     let path = bench.path("stderr");
     run.command.stderr(fs::File::create(&path).unwrap());
     let run = run.spawn();
@@ -56,6 +54,26 @@ fn a_token_that_is_refused_after_the_request_is_waited_for() {
     assert_eq!(Run::of(run).code, 0, "{}", fs::read_to_string(&path).unwrap());
     assert_eq!(bench.sent(), 1);
     assert!(bench.sandbox.opens("billing001", vault.entry("app").1["key"].as_str().unwrap()));
+}
+
+/// It was in that process alone, and whoever has taken over has another one.
+#[test]
+fn a_secret_that_no_escrow_took_is_not_said_to_be_in_escrow() {
+    let (bench, vault) = (Bench::new(), Vault::start());
+    vault.put("app", "key", bench.key.secret.as_str());
+    bench.inject(Effect::DelayHead(Duration::from_secs(6)));
+    let words = "keys rotate billing001 --to vault:kv/app#key --yes --settle 0s --output json";
+    let run = in_vault(bench.rixl(words), &vault).spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    let other = bench.rixl("keys rotate billing001 --to file:other --yes --settle 0s").run();
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    vault.put("app", "key", fs::read_to_string(bench.path("other")).unwrap());
+    let lease = json!({"owner": "other", "change": 1, "until": "2999-01-01T00:00:00Z"});
+    vault.put("rixl/journal/entries/billing001", "lease", lease);
+    let run = Run::of(run);
+    assert_eq!(run.code, 6, "{}", run.stderr);
+    assert_eq!(bench::json(&run)["keys"][0]["result"], "unknown", "{} {}", run.stdout, run.stderr);
+    assert!(!run.stderr.contains("in escrow"), "{}", run.stderr);
 }
 
 /// As many as crates/rixl-bench/BENCHMARKS.md says, with what each is for.

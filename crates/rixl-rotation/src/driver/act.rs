@@ -11,7 +11,7 @@ use super::{Driver, New, look};
 use crate::batch::Ready;
 use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
-    journal::{Close, PutEscrow, Reserve},
+    journal::{Close, JournalErrorKind, PutEscrow, Reserve},
     last, ledger,
     pair::Pair,
     plan::clock_error,
@@ -129,6 +129,7 @@ impl Driver {
     async fn keep(&mut self) -> bool {
         let Some(response) = &self.response else { return false };
         let Err(error) = self.entry.put_escrow(PutEscrow::new(response.expose_secret())).await else { return true };
+        self.seen.is_lock_lost |= error.kind() == JournalErrorKind::Locked;
         // No more than its fsync may have failed.
         let there = self.entry.escrow().await;
         let is_there =
