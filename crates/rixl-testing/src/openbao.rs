@@ -77,7 +77,7 @@ fn free_ports() -> [u16; 2] {
         let port = u16::try_from(10_000 + count % 22_000).unwrap();
         TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
     });
-    [(); 2].map(|()| ports.next().expect("1,000 ports in a row are taken"))
+    [(); 2].map(|()| ports.next().unwrap_or_else(|| panic!("1,000 ports in a row are taken")))
 }
 
 fn spawn(folder: &Path, program: &Path, arguments: &[&str]) -> (Child, Pid) {
