@@ -62,8 +62,8 @@ pub struct Fleet {
 
 /// How many keys may be under way for each that is worked on: the others wait out their quiet time, and hold a lock.
 const WAITING: usize = 64;
-/// What is in memory of each is a few kilobytes. Each has three files open, and a process may usually have 1,024, so that fewer may
-/// wait where nobody has raised that.
+/// Each takes some 35 KB. Each has three files open, and a process may usually have 1,024, so that fewer may wait where nobody has
+/// raised that.
 const MAX_WAITING: usize = 1024;
 
 /// As many as this process may hold the files of: each has locks, and those that are worked on open some more.
