@@ -38,6 +38,13 @@ fn absent_null_and_empty_are_not_set() {
         assert!(key.id.is_none() && key.name.is_none() && key.created_at.is_none() && key.secret.is_none());
         assert!(key.policy_ids.is_empty() && key.permissions.is_empty());
     }
+    // Each alone: an odd one beside it would have all of them looked at once more.
+    for property in ["id", "name", "secret", "created_at"] {
+        for none in [json!(null), json!("")] {
+            let key = key(json!({ property: none }));
+            assert!(key.id.is_none() && key.name.is_none() && key.secret.is_none() && key.created_at.is_none());
+        }
+    }
     for response in ["{}", r#"{"api_key":null}"#, r#"{"api_key":""}"#] {
         assert!(from_str::<ApiKeyResponse>(response).unwrap().api_key.is_none(), "{response}");
     }
