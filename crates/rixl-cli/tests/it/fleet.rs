@@ -57,7 +57,9 @@ fn a_fleet_that_is_interrupted_is_recovered() {
     let rows = json(&run)["keys"].as_array().unwrap().clone();
     assert_eq!(rows.len(), 200, "each key is told of");
     let count = |result: &str| rows.iter().filter(|row| row["result"] == result).count();
-    assert!(count("rotated") >= 36 && count("not begun") > 0, "{}", run.stderr);
+    // Of the others, those that waited for their turn to send are "unchanged".
+    let others = count("not begun") + count("unchanged");
+    assert!(count("rotated") >= 36 && others > 0, "{}", run.stderr);
     assert!(rows.iter().all(|row| (row["result"] == "rotated") == (row["exit_code"] == 0)));
 
     let recovered = bench.rixl("keys recover --settle 0s --output json").run();

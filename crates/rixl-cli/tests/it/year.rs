@@ -177,12 +177,21 @@ impl World {
         let mut machines: Vec<Running> = (0..2).map(|_| self.rixl("apply --yes --output json").spawn()).collect();
         self.runs += 2;
         let mut is_killed = [false; 2];
-        let mut delay = (self.random.below(4) == 0).then(|| Duration::from_micros(self.random.below(20_000)));
+        let mut is_seen = false;
         while machines.iter_mut().any(|machine| machine.try_wait().unwrap().is_none()) {
             thread::sleep(Duration::from_millis(1));
             let sent = self.sandbox.calls(ROTATE) + self.sandbox.calls(CREATE);
-            if let Some(delay) = delay.take_if(|_| sent > before) {
-                thread::sleep(delay);
+            if sent > before && !is_seen {
+                is_seen = true;
+                // Until one has been killed each is to be, at once: it may be done before it is.
+                let delay = if self.kills == 0 {
+                    0
+                } else if self.random.below(4) == 0 {
+                    self.random.below(20_000)
+                } else {
+                    continue;
+                };
+                thread::sleep(Duration::from_micros(delay));
                 // Of the two, the other one has left the key alone.
                 for (machine, is_killed) in machines.iter_mut().zip(&mut is_killed) {
                     if machine.try_wait().unwrap().is_none() {
