@@ -3,13 +3,13 @@
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use rixl_rotation::journal::chain::{LineDigest, linked, unlinked};
-use rixl_sandbox::Sandbox;
+use rixl_sandbox::{Sandbox, SeedKey};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
     bench::{Bench, json, narrow},
-    program::Run,
+    program::{Run, write},
 };
 
 /// As the folder's journal writes it.
@@ -292,6 +292,58 @@ fn processes_that_are_killed_at_their_end_keep_the_chain_whole() {
     let check = bench.rixl("keys history --check").run();
     assert_eq!(check.code, 0, "{}", check.stdout);
     bench.assert_well();
+}
+
+/// Of which six runs that end at once find that it is long.
+#[test]
+fn a_long_history_goes_on_in_a_new_file() {
+    let (bench, mut lines) = with_lines(2);
+    let history = bench.path("state/history");
+    let pad = "x".repeat(512 * 1024);
+    let long = unlinked(without_sum(&lines[1])).replace("\"by\":\"ops@", &format!("\"by\":\"{pad}@"));
+    for _ in 0..33 {
+        let line = linked(&long, lines.last().map(|line| without_sum(line)));
+        lines.push(with_sum(&line));
+    }
+    fs::write(&history, lines.join("\n") + "\n").unwrap();
+    let older = || {
+        let names = fs::read_dir(bench.path("state")).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"history.")).collect::<Vec<_>>()
+    };
+    // What no receipt tells of yet stays where it is looked for.
+    assert_eq!(bench.rotate("").run().code, 0);
+    assert!(older().is_empty(), "{:?}", older());
+    let begun = (0..6).map(|at| {
+        let (name, id) = (format!("aged-{at}"), format!("aged{at}00000"));
+        let aged = Duration::from_secs(90 * 86_400);
+        let key = bench.sandbox.create_key(SeedKey::new(&*name).with_id(&*id).aged(aged));
+        write(&bench.path(&id), &key.secret, 0o600);
+        // Whoever goes by an age indexes the lines first.
+        bench.rixl(&format!("keys rotate --older-than 30d --name {name} --to file:{id} --yes --settle 0s")).spawn()
+    });
+    for running in begun.collect::<Vec<_>>() {
+        let run = Run::of(running);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    }
+    let [part] = &*older() else { panic!("{:?}", older()) };
+    let newer = fs::read_to_string(&history).unwrap().lines().count();
+    assert!((1..=6).contains(&newer), "{newer}");
+    let check = json(&bench.rixl("history --check --output json").run())["check"].clone();
+    assert_eq!((check["is_whole"].as_bool(), check["lines"].as_u64()), (Some(true), Some(2 + 33 + 1 + 6)), "{check}");
+    // The ages that are in the older part are found.
+    let again = bench.rixl("keys rotate --older-than 30d --name aged-* --to file:{key_id} --yes --settle 0s").run();
+    assert!(again.stderr.contains("no key is due, of 6 that match"), "{} {}", again.code, again.stderr);
+
+    // It is a file that can be moved elsewhere.
+    let text = fs::read_to_string(part).unwrap();
+    fs::rename(part, bench.path("archive")).unwrap();
+    let check = bench.rixl("history --check").run();
+    assert_eq!(check.code, 3, "{}", check.stdout);
+    assert!(check.stdout.contains("what came before it was removed"), "{}", check.stdout);
+    let check = bench.rixl(&format!("history --check --after {}", head_of(text.lines().last().unwrap()))).run();
+    assert_eq!(check.code, 0, "{}", check.stdout);
+    let lines = if newer == 1 { "1 line".to_owned() } else { format!("{newer} lines") };
+    assert!(check.stdout.contains(&format!("{lines}, chain whole")), "{}", check.stdout);
 }
 
 fn run_of(bench: &Bench) -> String {

@@ -44,7 +44,9 @@ use crate::{
 /// `escrow/NAME` its raw response, for which room is taken in `escrow/NAME.new` before the request, so that a full
 /// disk is detected then (not on copy-on-write file systems, such as Btrfs and ZFS); `stores/HASH` locks the entry of a
 /// store that has no lock of its own; `receipts/` has whose secret is in which place; `history` has the audit lines,
-/// each linked to the one before it (see [`chain`]), and `indexed` says up to which byte of it receipts tell of them.
+/// each linked to the one before it (see [`chain`]), and `indexed` says up to which byte of it receipts tell of them. Once it
+/// has 16 MiB, it becomes `history.20260102030405`, after the time (UTC), is not written any more, and a new one goes on with the
+/// chain.
 /// After a power failure an entry that was closed shortly before may be back: a recovery removes it.
 /// Of the runs of one user on one machine that see the same `/tmp`, only one works on a key, whatever their folders: a
 /// lock in `/tmp/rixl-UID` says which. If somebody else put that there, there is no such lock, which a run warns of; if it is
@@ -65,6 +67,10 @@ pub struct FolderJournal {
 
 const RECEIPTS: &str = "receipts";
 const HISTORY: &str = "history";
+/// A history of so many bytes is continued in a new file: some 20,000 lines.
+const LONG_HISTORY: u64 = 16 * 1024 * 1024;
+/// Those of the time in the name of an older part.
+const PART_DIGITS: usize = 14;
 /// Receipts of so many bytes are written anew.
 const LONG_RECEIPTS: u64 = 16 * 1024;
 /// How long to wait for those that look at an entry.
@@ -238,15 +244,31 @@ impl FolderJournal {
 
     fn history_now(&self) -> Result<History, JournalError> {
         let path = self.root.join(HISTORY);
-        let read = open_own(&path, OpenOptions::new().read(true)).and_then(|mut file| {
+        let read = || -> io::Result<Vec<u8>> {
+            // Before its older parts: if it becomes one of them meanwhile, it is read as that.
+            let newest = match open_own(&path, OpenOptions::new().read(true)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                opened => Some(opened?),
+            };
+            let id = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+            let newest_id = newest.as_ref().map(id).transpose()?;
             let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).map(|_| bytes)
-        });
-        match read {
-            Ok(bytes) => Ok(lines_of(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
-            Err(error) => Err(unusable(&path, error)),
-        }
+            let mut add = |mut file: File| -> io::Result<()> {
+                file.read_to_end(&mut bytes)?;
+                // What a crash tore at the end of one is no start of a line of the next.
+                bytes.push(b'\n');
+                Ok(())
+            };
+            let mut is_part = false;
+            for (_, part) in older_parts(&self.root)? {
+                let part = open_own(&part, OpenOptions::new().read(true))?;
+                is_part |= Some(id(&part)?) == newest_id;
+                add(part)?;
+            }
+            newest.filter(|_| !is_part).map_or(Ok(()), add)?;
+            Ok(bytes)
+        };
+        read().map(|bytes| lines_of(&bytes)).map_err(|error| unusable(&path, error))
     }
 
     fn unindexed_now(&self) -> Result<Unindexed, JournalError> {
@@ -1054,11 +1076,54 @@ impl fmt::Display for Indexed {
     }
 }
 
+/// Locks the history, one to which a line can be added.
+fn lock_history(root: &Path, path: &Path) -> io::Result<File> {
+    loop {
+        let held = || io::Error::other("another process holds its lock");
+        let file = lock_file(path, disk::LOCK_PATIENCE)?.ok_or_else(held)?;
+        let found = file.metadata()?;
+        // Of what is in an older part no receipt is looked for, so they must tell of all of it.
+        if found.len() < LONG_HISTORY || Indexed::read(root).bytes_of(&found, found.len()) < found.len() {
+            return Ok(file);
+        }
+        // By the time, so that a name is new even where the earlier parts were moved elsewhere; after the last one, whatever the clock.
+        let now = Timestamp::now().strftime("%Y%m%d%H%M%S").to_string().parse().unwrap_or(0);
+        let after_last = older_parts(root)?.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+        // Whoever waits for the lock finds that it is another file's, and waits for that of the new one.
+        fs::rename(path, root.join(format!("{HISTORY}.{:0PART_DIGITS$}", now.max(after_last))))?;
+    }
+}
+
+/// What the history was continued after, by time.
+fn older_parts(root: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
+    let mut parts = BTreeMap::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(HISTORY)?.strip_prefix('.'));
+        let is_one = |number: &&str| number.len() == PART_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some(number) = number.filter(is_one).and_then(|number| number.parse().ok()) {
+            parts.insert(number, entry.path());
+        }
+    }
+    Ok(parts)
+}
+
+/// The line that the first one of a new history is linked to.
+fn last_of_older_parts(root: &Path) -> io::Result<Option<String>> {
+    for part in older_parts(root)?.into_values().rev() {
+        let last = last_line(&mut open_own(&part, OpenOptions::new().read(true))?)?;
+        if last.is_some() {
+            return Ok(last);
+        }
+    }
+    Ok(None)
+}
+
 fn add_history(root: &Path, line: &str, is_indexed: bool) -> Result<(), JournalError> {
     let path = root.join(HISTORY);
     let add = || -> io::Result<()> {
-        let held = || io::Error::other("another process holds its lock");
-        let mut file = lock_file(&path, disk::LOCK_PATIENCE)?.ok_or_else(held)?;
+        let mut file = lock_history(root, &path)?;
         let length = file.metadata()?.len();
         end_torn_line(&mut file)?;
         if file.metadata()?.len() == 0 {
@@ -1066,7 +1131,10 @@ fn add_history(root: &Path, line: &str, is_indexed: bool) -> Result<(), JournalE
             disk::sync_folder(root)?;
         }
         // Under the lock: what is last now is so until this line is.
-        let last = last_line(&mut file)?;
+        let last = match last_line(&mut file)? {
+            None => last_of_older_parts(root)?,
+            last => last,
+        };
         append(&mut file, &chain::linked(line, last.as_deref()), false)?;
         let found = file.metadata()?;
         let indexed = Indexed::read(root);
