@@ -69,7 +69,7 @@ const RECEIPTS: &str = "receipts";
 const HISTORY: &str = "history";
 /// A history of so many bytes is continued in a new file: some 20,000 lines.
 const LONG_HISTORY: u64 = 16 * 1024 * 1024;
-/// Those of the time in the name of an older part.
+/// Those of the time in the name of an older part. Whatever a clock or a person has put there, the next one sorts after it.
 const PART_DIGITS: usize = 14;
 /// Receipts of so many bytes are written anew.
 const LONG_RECEIPTS: u64 = 16 * 1024;
@@ -1094,14 +1094,14 @@ fn lock_history(root: &Path, path: &Path) -> io::Result<File> {
     }
 }
 
-/// What the history was continued after, by time.
+/// The files that the history had before, by the time in their names.
 fn older_parts(root: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
     let mut parts = BTreeMap::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(HISTORY)?.strip_prefix('.'));
-        let is_one = |number: &&str| number.len() == PART_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
+        let is_one = |number: &&str| number.len() >= PART_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
         if let Some(number) = number.filter(is_one).and_then(|number| number.parse().ok()) {
             parts.insert(number, entry.path());
         }
