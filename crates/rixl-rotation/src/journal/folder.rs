@@ -314,13 +314,13 @@ impl FolderJournal {
         work: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, JournalError>> {
         let journal = self.clone();
-        Box::pin(blocking(move || work(&journal)))
+        Box::pin(blocking(Box::new(move || work(&journal))))
     }
 }
 
-/// Does the work on a blocking thread, once it is polled.
+/// Does the work on a blocking thread, once it is polled. The work is boxed: a task per closure would be built otherwise.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
+    work: Box<dyn FnOnce() -> Result<T, JournalError> + Send>,
 ) -> Result<T, JournalError> {
     spawn_blocking(work).await.unwrap_or_else(|ended| {
         // A runtime that shuts down takes no more work.
@@ -419,11 +419,11 @@ impl FolderEntry {
         async move {
             // The work has it until it is over, whether or not anybody still waits for that.
             let mut opened = opened.lock_owned().await;
-            blocking(move || match &mut *opened {
+            let work = move || match &mut *opened {
                 Some(opened) => work(opened),
                 None => Err(JournalError::new(JournalErrorKind::Unusable, "the entry was released")),
-            })
-            .await
+            };
+            blocking(Box::new(work)).await
         }
     }
 

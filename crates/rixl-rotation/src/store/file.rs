@@ -312,9 +312,11 @@ impl<L: Layout> FileEntry<L> {
         work: impl FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         let entry = self.clone();
+        // Boxed: a task per closure would be built otherwise.
+        let work: Box<dyn FnOnce() -> Result<T, StoreError> + Send> =
+            Box::new(move || work(&entry).map_err(|trouble| trouble.at(&entry.location)));
         Box::pin(async move {
-            let worker = spawn_blocking(move || work(&entry).map_err(|trouble| trouble.at(&entry.location)));
-            worker.await.unwrap_or_else(|ended| {
+            spawn_blocking(work).await.unwrap_or_else(|ended| {
                 // A runtime that shuts down takes no more work; a panic can come at any point.
                 let kind = if ended.is_cancelled() { StoreErrorKind::Unusable } else { StoreErrorKind::Unknown };
                 Err(StoreError::new(kind, &self.location, "the thread that did the work ended early"))
