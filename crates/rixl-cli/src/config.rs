@@ -440,11 +440,16 @@ impl Config {
             |error: &dyn std::error::Error| Failure::usage(format!("{place} can't be read")).with_cause(error);
         // Its own folder, in which it may have been found from another.
         let path = path.canonicalize().map_err(|error: io::Error| unreadable(&error))?;
-        // What is looked at is what is read, whatever the path leads to meanwhile.
-        let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        // What is looked at is what is read, whatever the path leads to meanwhile. NONBLOCK: opening a pipe waits for its other end.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, Mode::empty());
         let file = file.map(File::from).map_err(|error| unreadable(&error))?;
+        let found = file.metadata().map_err(|error| unreadable(&error))?;
+        if !found.is_file() {
+            return Err(unreadable(&io::Error::other("it is not a regular file")));
+        }
         if is_found {
-            refuse_foreign(&place, &file.metadata().map_err(|error| unreadable(&error))?)?;
+            refuse_foreign(&place, &found)?;
         }
         let mut text = String::new();
         let size = file.take(LONGEST + 1).read_to_string(&mut text).map_err(|error| unreadable(&error))?;

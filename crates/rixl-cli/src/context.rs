@@ -3,7 +3,8 @@
 use std::{
     cell::OnceCell,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use rixl_credentials::{ClientBuilder, OrganizationId, ProjectId, SharedToken};
@@ -14,7 +15,7 @@ use rixl_rotation::{
         Receipt,
     },
 };
-use rixl_vault::{VaultConfigBuilder, VaultJournal};
+use rixl_vault::{VaultConfig, VaultConfigBuilder, VaultConfigError, VaultJournal};
 use tempfile::TempDir;
 
 use crate::{
@@ -38,6 +39,22 @@ pub(crate) struct Context {
     sandbox_folder: Option<TempDir>,
     /// Opened once: only this instance knows what it still has to unlock.
     journal: OnceCell<Arc<dyn Journal>>,
+    pub(crate) vault: VaultSettings,
+}
+
+/// Vault's, for the state and for all places: what one has learned of the server, the others know. They are read once one of them
+/// is opened.
+#[derive(Clone, Default)]
+pub(crate) struct VaultSettings(Arc<OnceLock<VaultConfig>>);
+
+impl VaultSettings {
+    pub(crate) fn read(&self, timeout: Duration) -> Result<VaultConfig, VaultConfigError> {
+        if let Some(config) = self.0.get() {
+            return Ok(config.clone());
+        }
+        let config = VaultConfigBuilder::from_env()?.timeout(timeout).build()?;
+        Ok(self.0.get_or_init(|| config).clone())
+    }
 }
 
 /// Access to RIXL, or to the sandbox instead.
@@ -69,7 +86,7 @@ impl Context {
         let sandbox_folder = sandbox_folder
             .transpose()
             .map_err(|error| Failure::other("no temporary folder could be made").with_cause(&error))?;
-        Ok(Self { global, output, stop, sandbox_folder, journal: OnceCell::new() })
+        Ok(Self { global, output, stop, sandbox_folder, journal: OnceCell::new(), vault: VaultSettings::default() })
     }
 
     /// Builds the client. The credential is read only here, so that commands that need none do not ask for it.
@@ -142,9 +159,7 @@ impl Context {
                 let invalid = |error: &dyn std::error::Error| {
                     Failure::usage("the state can't be kept in Vault; RIXL was not changed").with_cause(error)
                 };
-                let config = VaultConfigBuilder::from_env()
-                    .and_then(|builder| builder.timeout(self.global.timeout).build())
-                    .map_err(|error| invalid(&error))?;
+                let config = self.vault.read(self.global.timeout).map_err(|error| invalid(&error))?;
                 let journal = VaultJournal::new(config, &path).map_err(|error| invalid(&error))?;
                 Arc::new(match lease {
                     Some(lease) => journal.with_lease(lease),
@@ -158,10 +173,18 @@ impl Context {
     /// The same for what only looks: a state that is not there, whose path may be mistyped, is not made, and says nothing of what is
     /// unfinished.
     pub(crate) async fn existing_journal(&self) -> Result<Arc<dyn Journal>, Failure> {
+        let Some(sentence) = self.no_state().await? else { return self.journal() };
+        let next = "name the state of `rixl apply` with --state-dir, which its first run makes";
+        Err(Failure::refused(sentence).with_next(next))
+    }
+
+    /// That there is no state, and where, if so.
+    pub(crate) async fn no_state(&self) -> Result<Option<String>, Failure> {
         let place = match settings::state(&self.global) {
             _ if self.sandbox_folder.is_some() => None,
             Err(failure) => return Err(failure),
-            Ok(State::Folder(folder)) if folder.try_exists().is_ok_and(|is_there| !is_there) => {
+            // An empty folder may be that of a volume that is not mounted; the first run makes this one in it.
+            Ok(State::Folder(folder)) if folder.join("entries").try_exists().is_ok_and(|is_there| !is_there) => {
                 Some(folder.to_string_lossy().into_owned())
             }
             Ok(State::Vault { .. }) => {
@@ -172,10 +195,7 @@ impl Context {
             }
             Ok(State::Folder(_)) => None,
         };
-        let Some(place) = place else { return self.journal() };
-        let sentence = format!("there is no state in {}, so it is not known what is unfinished", shown(&place));
-        let next = "name the state of `rixl apply` with --state-dir, which its first run makes";
-        Err(Failure::refused(sentence).with_next(next))
+        Ok(place.map(|place| format!("there is no state in {}, so it is not known what is unfinished", shown(&place))))
     }
 
     /// The same for what is to be looked at from now on: a folder is there once it is opened, and on a server nothing is before

@@ -130,8 +130,8 @@ pub(crate) fn in_sandbox(context: &Context) -> Result<String, Failure> {
 }
 
 fn known(context: &Context) -> Stores {
-    let timeout = context.global.timeout;
-    rixl_vault::register_with(Stores::default(), move |builder| builder.timeout(timeout)).with(
+    let (vault, timeout) = (context.vault.clone(), context.global.timeout);
+    rixl_vault::register_config(Stores::default(), move || vault.read(timeout)).with(
         "command:PROGRAM ARG... [<- READER ARG...]",
         |open| {
             let store = CommandStore::from_text(open.rest)?;

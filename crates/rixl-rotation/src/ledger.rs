@@ -120,12 +120,19 @@ fn of_any_server(location: &str) -> String {
     of_place(&format!("on any server {location}"))
 }
 
+/// Whether a receipt of this name is a key's.
+pub(crate) fn is_of_key(name: &str) -> bool {
+    name.starts_with(OF_KEY)
+}
+
+const OF_KEY: &str = "key-";
+
 fn of_key(base_url: &str, key_id: &str) -> String {
-    format!("key-{}", hex(format!("{base_url} {key_id}").as_bytes(), 16))
+    format!("{OF_KEY}{}", hex(format!("{base_url} {key_id}").as_bytes(), 16))
 }
 
 /// What a run that ended so has to say of its places, and of those that it left: they have its secret too, until the next
-/// one. Each comes with the fingerprint of what it holds, and what is known of it on [other servers](Rotator::elsewhere).
+/// one. Each comes with the fingerprint of what it holds, and what is known of it on [other servers](Rotator::known_of).
 pub(crate) fn receipts<'a>(
     audit: &Audit,
     owner: Option<&str>,
@@ -225,6 +232,10 @@ impl Receipt {
         self.fingerprint.as_deref().filter(|_| self.run != run)
     }
 
+    pub(crate) fn is_later(&self, run: &str, since: Timestamp) -> bool {
+        self.run != run && self.at > since
+    }
+
     /// What follows the location of the place in a sentence.
     pub(crate) fn said(&self) -> String {
         let kind = match &self.key_id {
@@ -281,15 +292,18 @@ impl Rotator {
         Ok(iter::once(last).chain(others).collect())
     }
 
-    /// What is known of the same location on other servers: what a run says of its place takes the place of that.
-    pub(crate) async fn elsewhere(&self, place: &Place) -> Vec<Receipt> {
-        if place.server.is_none() {
-            return Vec::new();
-        }
+    /// What is known of the same location on other servers, which what a run says of its place takes the place of; and whether
+    /// another run has put something into the place since.
+    pub(crate) async fn known_of(&self, place: &Place, run: &str, since: Timestamp) -> (Vec<Receipt>, bool) {
+        let spot = Spot::from(place);
         // What can't be read is replaced.
-        let mut others = self.at_any_server(&place.given).await.unwrap_or_default();
-        others.retain(|other| !other.spot.is_at(&Spot::from(place)));
-        others
+        let mut known = match place.server {
+            Some(_) => self.at_any_server(&place.given).await.unwrap_or_default(),
+            None => self.receipts_of(&spot).await.unwrap_or_default(),
+        };
+        let is_later = known.iter().any(|put| put.spot.is_at(&spot) && put.is_later(run, since));
+        known.retain(|other| place.server.is_some() && !other.spot.is_at(&spot));
+        (known, is_later)
     }
 
     /// Whether this secret was put there as that of this key.
@@ -320,39 +334,51 @@ impl Rotator {
         Ok(None)
     }
 
-    /// The other key to which a place belongs: its secret was put there, and is what the place holds. One that is gone owns
-    /// nothing.
-    pub(crate) async fn owner_of(
-        &self,
-        place: &Place,
-        owner: Option<&str>,
-        held: Option<&Secret>,
-    ) -> Result<Option<Receipt>, JournalError> {
+    /// What was last put there, if it may be what the place holds.
+    pub(crate) async fn last_put(&self, place: &Place, held: Option<&Secret>) -> Result<Option<Receipt>, JournalError> {
         let held_now = held.map(|held| fingerprint(held.expose_secret()));
         let is_held = |receipt: &Receipt| match (&held_now, &receipt.fingerprint) {
             (Some(held), Some(put)) => held == put,
             _ => true,
         };
         let receipts = self.receipts_of(&Spot::from(place)).await?;
-        let receipt = match receipts.into_iter().find(is_held) {
+        Ok(match receipts.into_iter().find(is_held) {
             // What holds the very secret is the same place under another address, or a copy of it.
             None if place.server.is_some() && held.is_some() => {
                 let mut others = self.at_any_server(&place.given).await?.into_iter();
                 others.find(|put| put.fingerprint == held_now)
             }
             receipt => receipt,
-        };
-        let Some(receipt) = receipt else { return Ok(None) };
-        let is_here = receipt.base_url == self.account.client().base_url();
-        if is_here && owner == Some(receipt.key_id.as_str()) {
-            return Ok(None);
+        })
+    }
+
+    /// Whether the place holds what a run on this very key has put there.
+    pub(crate) fn is_still_there(&self, put: &Receipt, owner: Option<&str>, held: Option<&Secret>) -> bool {
+        let held = held.map(|held| fingerprint(held.expose_secret()));
+        // Of what was created another entry may be open still: the one in which it was.
+        put.ending == Ending::Rotated && held.is_some() && held == put.fingerprint && self.is_of(put, owner)
+    }
+
+    fn is_of(&self, put: &Receipt, owner: Option<&str>) -> bool {
+        put.base_url == self.account.client().base_url() && owner == Some(put.key_id.as_str())
+    }
+
+    /// The other key to which a place belongs, by what was last put there. One that is gone owns nothing.
+    pub(crate) async fn other_owner(
+        &self,
+        put: Receipt,
+        owner: Option<&str>,
+        held: Option<&Secret>,
+    ) -> Option<Receipt> {
+        if self.is_of(&put, owner) {
+            return None;
         }
         let organization = self.account.organization().map(|id| id.as_str());
-        let is_asked = is_here && organization == receipt.organization.as_deref();
-        Ok(match held {
-            Some(held) if is_asked && self.is_gone(&receipt.key_id, held).await => None,
-            _ => Some(receipt),
-        })
+        let is_asked = put.base_url == self.account.client().base_url() && organization == put.organization.as_deref();
+        match held {
+            Some(held) if is_asked && self.is_gone(&put.key_id, held).await => None,
+            _ => Some(put),
+        }
     }
 
     /// A list may lag, or be of another organization: two must lack the key, and its secret must be dead.

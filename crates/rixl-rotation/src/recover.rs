@@ -463,7 +463,10 @@ impl Rotator {
         if !takes_over {
             let owner = match &held.secret {
                 None if store.is_readable() => Ok(None),
-                held => self.owner_of(&to, owner, held.as_ref()).await,
+                held => match self.last_put(&to, held.as_ref()).await {
+                    Ok(Some(put)) => Ok(self.other_owner(put, owner, held.as_ref()).await),
+                    none => none,
+                },
             };
             let taken = match owner {
                 Ok(owner) => owner.map(|owner| owner.said()),

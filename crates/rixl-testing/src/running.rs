@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Output},
     sync::mpsc::{self, RecvTimeoutError, Sender},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -28,11 +29,16 @@ pub struct Running {
 impl Running {
     /// Starts it.
     pub fn start(command: &mut Command) -> io::Result<Self> {
+        Self::start_for(command, LIMIT)
+    }
+
+    /// Starts it, to be killed after this time and not after [`LIMIT`].
+    pub fn start_for(command: &mut Command, limit: Duration) -> io::Result<Self> {
         let child = command.process_group(0).spawn()?;
         let pid = Pid::from_child(&child);
         let (over, end) = mpsc::channel();
         let watchdog = thread::spawn(move || {
-            if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
                 let _ = kill_process_group(pid, Signal::KILL);
             }
         });
@@ -104,6 +110,6 @@ mod tests {
         // It holds the pipe open for as long as it lives.
         let (sender, end) = mpsc::channel();
         thread::spawn(move || sender.send(stdout.read_line(&mut String::new()).unwrap()));
-        assert_eq!(end.recv_timeout(LIMIT), Ok(0), "process {} is alive", line.trim());
+        assert_eq!(end.recv_timeout(limit), Ok(0), "process {} is alive", line.trim());
     }
 }

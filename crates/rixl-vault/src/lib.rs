@@ -71,14 +71,31 @@ pub fn register_with(
 ) -> Stores {
     // To build them reads files, the system's certificates among them, which a fleet must not do for each of its keys.
     let built = OnceLock::new();
-    stores.with("vault:MOUNT/PATH#FIELD", move |open| {
-        let config = || match built.get() {
-            Some(config) => Ok(VaultConfig::clone(config)),
-            None => {
-                let config = settings(VaultConfigBuilder::from_env()?).build()?;
-                Ok(built.get_or_init(|| config).clone())
-            }
-        };
-        Ok(Arc::new(VaultStore::with_config(open.rest, config)?))
+    register_config(stores, move || match built.get() {
+        Some(config) => Ok(VaultConfig::clone(config)),
+        None => {
+            let config = settings(VaultConfigBuilder::from_env()?).build()?;
+            Ok(built.get_or_init(|| config).clone())
+        }
     })
+}
+
+/// The same, with settings that are built elsewhere, and asked for when a store of this scheme is opened. A [`VaultJournal`] with
+/// a clone of them knows what its stores know of the server, and they use its connections.
+///
+/// ```
+/// use rixl_rotation::store::Stores;
+/// use rixl_vault::{VaultConfig, VaultJournal};
+///
+/// let config = VaultConfig::builder().address("https://vault.example.com").token("s.1").build()?;
+/// let journal = VaultJournal::new(config.clone(), "kv/rixl/journal")?;
+/// let stores = rixl_vault::register_config(Stores::default(), move || Ok(config.clone()));
+/// assert!(stores.template("vault:kv/{key_name}#rixl").is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn register_config(
+    stores: Stores,
+    config: impl Fn() -> Result<VaultConfig, VaultConfigError> + Send + Sync + 'static,
+) -> Stores {
+    stores.with("vault:MOUNT/PATH#FIELD", move |open| Ok(Arc::new(VaultStore::with_config(open.rest, &config)?)))
 }

@@ -30,6 +30,8 @@ use crate::{
 /// The secret of a webhook endpoint can't be tried. RIXL signs with the old one for 24 hours after a rotation, so the endpoint
 /// is rotated again once the first request can no longer be under way: this may end the old one at once.
 ///
+/// If the state was not there before, a warning says so, since its path may be mistyped.
+///
 /// A replaced key whose end RIXL has is deleted after that time; before it, this says how long is left, and moves the end if
 /// the key was used since the last look: see `rixl keys replace --help`. With --drop the key is left to RIXL.
 ///
@@ -80,6 +82,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     args.to.iter().chain(&args.instead_of).try_for_each(|text| places::check(text))?;
     let api = context.connect().await?;
+    if args.dry_run || !args.entries.is_empty() {
+        let _ = context.existing_journal().await?;
+    } else if let Some(sentence) = context.no_state().await? {
+        // The first run of a timer that recovers before it rotates; a mistyped path would say of the next one, too, that nothing is
+        // unfinished.
+        context.output.warn(format!("{sentence}; it is made now"));
+        let _ = context.begun_journal().await?;
+    }
     let rotator = context
         .rotator(&api)?
         .with_budget(args.budget.into())

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    process::Stdio,
+    process::{Command, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -448,10 +448,22 @@ fn a_state_that_is_not_there_is_no_good_news() {
         assert!(missing.stderr.contains("there is no state in stt"), "{}", missing.stderr);
         assert!(!bench.path("stt").exists());
     }
+    // It may be the first run of a timer, which goes on, and says it whether it is to be quiet or not.
+    run(bench.rixl("recover fleeta0001 --state-dir stt"), 3);
+    run(bench.rixl("recover --dry-run --state-dir stt"), 3);
+    assert!(!bench.path("stt").exists());
+    let made = run(bench.rixl("recover --quiet --state-dir stt"), 0);
+    assert!(
+        made.stderr.contains("warning: there is no state in stt") && made.stderr.contains("made now"),
+        "{}",
+        made.stderr
+    );
+    let later = run(bench.rixl("recover --quiet --state-dir stt"), 0);
+    assert_eq!(later.stderr, "");
     // Without any place that is known it has looked at nothing.
     fs::remove_file(bench.path("rixl.toml")).unwrap();
-    let missing = run(bench.rixl("doctor --state-dir stt"), 3);
-    assert!(missing.stderr.contains("there is no state in stt"), "{}", missing.stderr);
+    let missing = run(bench.rixl("doctor --state-dir sttt"), 3);
+    assert!(missing.stderr.contains("there is no state in sttt"), "{}", missing.stderr);
     run(bench.rixl("doctor"), 0);
 }
 
@@ -477,9 +489,26 @@ fn a_state_in_vault_that_nobody_wrote_is_no_good_news() {
     }
     assert_eq!(vault.requests().iter().filter(|request| !request.starts_with("GET ")).count(), 3, "once");
     run(at("jurnal", "check"), 3);
+    for is_first in [true, false] {
+        let recovered = run(at("jurnal", "recover --quiet"), 0);
+        assert_eq!(recovered.stderr.contains("there is no state in "), is_first, "{}", recovered.stderr);
+    }
     // A run by hand says it, too.
     run(at("byhand", "keys rotate fleeta0001 --to file:fleeta0001 --yes --settle 0s"), 0);
     run(at("byhand", "status"), 0);
+}
+
+/// Opening a pipe waits for whoever writes to it, which may be nobody.
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let bench = bench();
+    assert!(Command::new("mkfifo").arg(bench.path("rixl.toml")).status().unwrap().success());
+    let plan = run(bench.rixl("plan"), 1);
+    assert!(
+        plan.stderr.contains("rixl.toml can't be read") && plan.stderr.contains("not a regular file"),
+        "{}",
+        plan.stderr
+    );
 }
 
 /// In a folder that has a file of its own, if only a broken one, no other one counts.

@@ -337,7 +337,7 @@ fn a_long_history_goes_on_in_a_new_file() {
     let again = bench.rixl("keys rotate --older-than 30d --name aged-* --to file:{key_id} --yes --settle 0s").run();
     assert!(again.stderr.contains("no key is due, of 6 that match"), "{} {}", again.code, again.stderr);
 
-    // As a run leaves it that is killed between the two files.
+    // As a run of an earlier release leaves it that is killed between the two files.
     let second = bench.path("state/history.99999999999999");
     fs::rename(&history, &second).unwrap();
     check_whole(lines.len() + 7);
@@ -353,6 +353,49 @@ fn a_long_history_goes_on_in_a_new_file() {
     let check = bench.rixl(&format!("history --check --after {}", head_of(text.lines().last().unwrap()))).run();
     assert_eq!(check.code, 0, "{}", check.stdout);
     assert!(check.stdout.contains(&format!("{} lines, chain whole", newer + 1)), "{}", check.stdout);
+    // The head of a check before the part was moved.
+    let head = head_of(text.lines().last().unwrap());
+    let check = bench.rixl(&format!("history --check --after {head} --head {head}")).run();
+    assert_eq!(check.code, 0, "{}", check.stdout);
+    assert!(check.stdout.contains(&format!("{} added since the head", newer + 1)), "{}", check.stdout);
+}
+
+/// At the moment at which it goes on in a new file.
+#[test]
+fn a_long_history_is_never_empty_and_holds_up_no_run() {
+    let (bench, mut lines) = with_lines(2);
+    let history = bench.path("state/history");
+    let pad = "x".repeat(512 * 1024);
+    let long = unlinked(without_sum(&lines[1])).replace("\"by\":\"ops@", &format!("\"by\":\"{pad}@"));
+    for _ in 0..33 {
+        let line = linked(&long, lines.last().map(|line| without_sum(line)));
+        lines.push(with_sum(&line));
+    }
+    fs::write(&history, lines.join("\n") + "\n").unwrap();
+    let key =
+        bench.sandbox.create_key(SeedKey::new("aged").with_id("aged000000").aged(Duration::from_secs(90 * 86_400)));
+    write(&bench.path("aged"), &key.secret, 0o600);
+    let by_age = || bench.rixl("keys rotate --older-than 30d --name aged --to file:aged --yes --settle 0s").run();
+    let parts = || {
+        let names = fs::read_dir(bench.path("state")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.as_encoded_bytes().starts_with(b"history.2")).count()
+    };
+    let check_whole = |lines: usize| {
+        let check = json(&bench.rixl("history --check --output json").run())["check"].clone();
+        assert_eq!((check["is_whole"].as_bool(), check["lines"].as_u64()), (Some(true), Some(lines as u64)), "{check}");
+    };
+    // Something is in the way: the run is recorded as it was.
+    fs::create_dir_all(bench.path("state/history.new/full")).unwrap();
+    let run = by_age();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    check_whole(lines.len() + 1);
+    fs::remove_dir_all(bench.path("state/history.new")).unwrap();
+    // As a run leaves it that is killed between the two names; a torn piece is of no meaning.
+    assert_eq!(parts(), 1);
+    fs::write(bench.path("state/history.new"), "torn").unwrap();
+    assert_eq!(bench.rotate("").run().code, 0);
+    assert_eq!((parts(), fs::read_to_string(&history).unwrap().lines().count()), (1, 1));
+    check_whole(lines.len() + 2);
 }
 
 fn run_of(bench: &Bench) -> String {

@@ -28,6 +28,7 @@ mod kinds;
 mod leaks;
 mod list;
 mod log;
+mod many;
 mod no_news;
 mod own_key;
 mod parked;

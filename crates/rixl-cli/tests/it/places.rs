@@ -8,13 +8,14 @@ use std::{
 };
 
 use rixl_sandbox::{Effect, Fault};
+use rixl_testing::wait_for;
 use rustix::{
     fs::{FlockOperation, flock},
     process::Signal,
 };
 
 use crate::{
-    bench::{Bench, ROTATE, files, wait_for_calls},
+    bench::{Bench, ROTATE, files, json, wait_for_calls},
     program::{Run, write},
 };
 
@@ -362,6 +363,38 @@ fn not_closed() -> Bench {
     assert!(run.code == 6 && !run.stderr.contains("the escrow is wiped"), "{}", run.stderr);
     fs::remove_dir(bench.path("state/history")).unwrap();
     bench
+}
+
+/// It was killed between its receipts and the end of its entry, and its key was rotated since: what it has stored is dead.
+#[test]
+fn the_end_of_an_earlier_run_takes_no_place_from_a_later_one() {
+    let bench = Bench::new();
+    bench.add("other", "other001");
+    let create = bench.rixl("keys create --name made --to file:made --yes --settle 60s").spawn();
+    let entries = || files(&bench.path("state/entries"));
+    let entry = wait_for("stored secret", || match entries().first() {
+        Some(entry) if fs::read_to_string(entry).unwrap().contains("stored\"") => Ok(entry.clone()),
+        seen => Err(format!("{seen:?}")),
+    });
+    create.send(Signal::KILL);
+    let _ = Run::of(create);
+    let lines = fs::read(&entry).unwrap();
+    let run = bench.rixl("recover --settle 0s --output json").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let made = json(&run)["keys"][0]["key_id"].as_str().unwrap().to_owned();
+    write(&entry, std::str::from_utf8(&lines).unwrap(), 0o600);
+
+    let rotate = |more: &str| bench.rixl(&format!("keys rotate {made} --to file:made --yes --settle 0s {more}")).run();
+    let run = rotate("");
+    assert!(run.code == 3 && run.stderr.contains("is the place of an unfinished run on new-"), "{}", run.stderr);
+    let run = rotate("--take-over");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run = bench.rixl("recover --settle 0s").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(bench.left().is_empty());
+    let run = bench.rixl("keys rotate other001 --to file:other001 --to file:made --yes --settle 0s --new-place").run();
+    assert!(run.code == 3 && run.stderr.contains("has had the secret of another key"), "{} {}", run.code, run.stderr);
+    assert!(bench.sandbox.opens(&made, &fs::read_to_string(bench.path("made")).unwrap()));
 }
 
 /// As where its file system is unmounted while the request is under way: what is written under it is hidden by the next mount.

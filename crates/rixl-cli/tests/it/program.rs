@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -51,8 +52,13 @@ impl Program {
     }
 
     /// Starts it. Its output is kept for later, unless it was sent elsewhere.
-    pub(crate) fn spawn(mut self) -> Running {
-        Running::start(&mut self.command).unwrap().with_folder(self.home)
+    pub(crate) fn spawn(self) -> Running {
+        self.spawn_for(rixl_testing::LIMIT)
+    }
+
+    /// The same, to be killed after this time.
+    pub(crate) fn spawn_for(mut self, limit: Duration) -> Running {
+        Running::start_for(&mut self.command, limit).unwrap().with_folder(self.home)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     pair::Pair,
     plan::clock_error,
     protocol::{
-        intent::{Digest, Subject, owner_of_credential},
+        intent::{Digest, Place, Subject, owner_of_credential},
         progress::{At, Response},
         seen::{Act, Escrow, Holds, Observation, PlaceSeen, Sent, StoreFailure},
     },
@@ -383,10 +383,26 @@ impl Driver {
                 let left = self.progress.left.iter().map(|(place, value)| (place, Some(value.fingerprint())));
                 let all: Vec<_> = lasting.chain(left).collect();
                 let mut places = Vec::with_capacity(all.len());
+                let run = &self.intent().run;
+                let since = self.stored_at.unwrap_or(self.intent().began);
+                let mut is_later = false;
                 for (place, fingerprint) in all {
-                    places.push((place, fingerprint, self.rotator.elsewhere(place).await));
+                    let (elsewhere, is_anothers) = self.rotator.known_of(place, run, since).await;
+                    // Of a run that was killed before it was recorded: another one has stored its secret since.
+                    if is_anothers && !self.has_seen(place, fingerprint.as_deref()) {
+                        is_later = true;
+                    } else {
+                        places.push((place, fingerprint, elsewhere));
+                    }
                 }
-                ledger::receipts(&audit, owner.as_deref(), places, self.intent().deploy.as_ref())
+                let of_key = match &owner {
+                    Some(owner) if is_later => self.rotator.receipt_of_key(owner).await.ok().flatten(),
+                    _ => None,
+                };
+                let is_key_later = of_key.is_some_and(|put| put.is_later(run, since));
+                let mut receipts = ledger::receipts(&audit, owner.as_deref(), places, self.intent().deploy.as_ref());
+                receipts.retain(|receipt| !is_key_later || !ledger::is_of_key(&receipt.name));
+                receipts
             }
             // What was created is nobody's any more.
             Effect::Unknown | Effect::Unchanged => {
@@ -552,6 +568,13 @@ impl Driver {
             At::Stored { value, .. } | At::Settled { value, .. } => Some(value.fingerprint()),
             At::Before(_) | At::GivenUp => None,
         }
+    }
+
+    /// Whether this process has read there what has this fingerprint.
+    fn has_seen(&self, place: &Place, fingerprint: Option<&str>) -> bool {
+        let mut places = self.intent().places.iter().zip(&self.places);
+        let read = places.find(|(other, _)| *other == place).and_then(|(_, target)| target.read.as_ref());
+        read.is_some_and(|read| Some(look::digest(read).fingerprint().as_str()) == fingerprint)
     }
 
     /// What a creation or a replacement stores has no other before it that died, nor has what was rotated once and lives on.

@@ -244,12 +244,21 @@ impl Driver {
         if held.is_none() && self.is_readable(index) {
             return None;
         }
+        let owner = self.subject().owner();
+        let put = self.rotator.last_put(place, held).await;
+        if let Ok(Some(put)) = &put
+            && self.rotator.is_still_there(put, owner.as_deref(), held)
+        {
+            // No other run has put anything there, whatever it is to do: one that does so later finds this one's secret.
+            return None;
+        }
         // After the request too: what another run took over, and has not recorded as its own yet, is not overwritten.
         if let Some(open) = self.rotator.open_run_into(place, &self.entry_name).await {
             return Some(open);
         }
-        match self.rotator.owner_of(place, self.subject().owner().as_deref(), held).await {
-            Ok(owner) => owner.map(|owner| owner.said()),
+        match put {
+            Ok(None) => None,
+            Ok(Some(put)) => Some(self.rotator.other_owner(put, owner.as_deref(), held).await?.said()),
             Err(error) => Some(format!("may be another key's: {error}")),
         }
     }

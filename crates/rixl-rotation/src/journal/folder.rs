@@ -1,7 +1,7 @@
 //! A journal in a folder of one machine.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
@@ -250,22 +250,23 @@ impl FolderJournal {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 opened => Some(opened?),
             };
-            let id = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
-            let newest_id = newest.as_ref().map(id).transpose()?;
+            let mut seen = HashSet::new();
             let mut bytes = Vec::new();
             let mut add = |mut file: File| -> io::Result<()> {
-                file.read_to_end(&mut bytes)?;
-                // What a crash tore at the end of one is no start of a line of the next.
-                bytes.push(b'\n');
+                let found = file.metadata()?;
+                // One that is to become a part has both names for a moment.
+                if seen.insert((found.dev(), found.ino())) {
+                    file.read_to_end(&mut bytes)?;
+                    // What a crash tore at the end of one is no start of a line of the next.
+                    bytes.push(b'\n');
+                }
                 Ok(())
             };
-            let mut is_part = false;
-            for (_, part) in older_parts(&self.root)? {
-                let part = open_own(&part, OpenOptions::new().read(true))?;
-                is_part |= Some(id(&part)?) == newest_id;
-                add(part)?;
+            for part in older_parts(&self.root)?.into_values() {
+                let opened = open_own(&part, OpenOptions::new().read(true));
+                add(opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", part.display())))?)?;
             }
-            newest.filter(|_| !is_part).map_or(Ok(()), add)?;
+            newest.map_or(Ok(()), add)?;
             Ok(bytes)
         };
         read().map(|bytes| lines_of(&bytes)).map_err(|error| unusable(&path, error))
@@ -1076,34 +1077,61 @@ impl fmt::Display for Indexed {
     }
 }
 
-/// Locks the history, one to which a line can be added.
-fn lock_history(root: &Path, path: &Path) -> io::Result<File> {
-    loop {
-        let held = || io::Error::other("another process holds its lock");
-        let file = lock_file(path, disk::LOCK_PATIENCE)?.ok_or_else(held)?;
-        let found = file.metadata()?;
-        // Of what is in an older part no receipt is looked for, so they must tell of all of it.
-        if found.len() < LONG_HISTORY || Indexed::read(root).bytes_of(&found, found.len()) < found.len() {
-            return Ok(file);
-        }
-        // By the time, so that a name is new even where the earlier parts were moved elsewhere; after the last one, whatever the clock.
-        let now = Timestamp::now().strftime("%Y%m%d%H%M%S").to_string().parse().unwrap_or(0);
-        let after_last = older_parts(root)?.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
-        // Whoever waits for the lock finds that it is another file's, and waits for that of the new one.
-        fs::rename(path, root.join(format!("{HISTORY}.{:0PART_DIGITS$}", now.max(after_last))))?;
+/// Locks the history.
+fn lock_history(path: &Path) -> io::Result<File> {
+    let held = || io::Error::other("another process holds its lock");
+    lock_file(path, disk::LOCK_PATIENCE)?.ok_or_else(held)
+}
+
+/// Begins a new file with a line, once the history is long, and gives it, locked. The one before it becomes an older part, which is
+/// a comfort: where it can't, the history stays as it is.
+fn begin_next(root: &Path, path: &Path, history: &mut File, line: &str) -> Option<File> {
+    let found = history.metadata().ok()?;
+    // Of what is in an older part no receipt is looked for, so they must tell of all of it.
+    if found.len() < LONG_HISTORY || Indexed::read(root).bytes_of(&found, found.len()) < found.len() {
+        return None;
     }
+    let mut begin = || -> io::Result<File> {
+        let last = match last_line(history)? {
+            None => last_of_older_parts(root)?,
+            last => last,
+        };
+        // Whoever wrote its last line may not have synced it yet, and the first one of the new file says what it was.
+        history.sync_data()?;
+        let parts = older_parts(root)?;
+        // One that was killed halfway has linked it.
+        let is_it = |part: &PathBuf| fs::symlink_metadata(part).is_ok_and(|part| part.ino() == found.ino());
+        if !parts.values().any(is_it) {
+            // By the time, so that a name is new even where the earlier parts were moved elsewhere; after the last one, whatever the
+            // clock. A link takes nothing's place.
+            let now = Timestamp::now().strftime("%Y%m%d%H%M%S").to_string().parse().unwrap_or(0);
+            let after_last = parts.last_key_value().map_or(0, |((last, _), _)| last.saturating_add(1));
+            fs::hard_link(path, root.join(format!("{HISTORY}.{:0PART_DIGITS$}", now.max(after_last))))?;
+            // Before its other name is taken from it.
+            disk::sync_folder(root)?;
+        }
+        // Never empty: its first line is what says which part comes before it, which may be moved elsewhere at any time.
+        let new = root.join("history.new");
+        remove(&new)?;
+        let mut file = lock_history(&new)?;
+        append(&mut file, &chain::linked(line, last.as_deref()), true)?;
+        // Whoever waits for the lock finds that it is another file's, and waits for that of the new one.
+        fs::rename(&new, path)?;
+        Ok(file)
+    };
+    begin().ok()
 }
 
 /// The files that the history had before, by the time in their names.
-fn older_parts(root: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
+fn older_parts(root: &Path) -> io::Result<BTreeMap<(u64, String), PathBuf>> {
     let mut parts = BTreeMap::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(HISTORY)?.strip_prefix('.'));
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let number = name.strip_prefix(HISTORY).and_then(|rest| rest.strip_prefix('.'));
         let is_one = |number: &&str| number.len() >= PART_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
         if let Some(number) = number.filter(is_one).and_then(|number| number.parse().ok()) {
-            parts.insert(number, entry.path());
+            parts.insert((number, name), entry.path());
         }
     }
     Ok(parts)
@@ -1123,19 +1151,25 @@ fn last_of_older_parts(root: &Path) -> io::Result<Option<String>> {
 fn add_history(root: &Path, line: &str, is_indexed: bool) -> Result<(), JournalError> {
     let path = root.join(HISTORY);
     let add = || -> io::Result<()> {
-        let mut file = lock_history(root, &path)?;
-        let length = file.metadata()?.len();
+        let mut file = lock_history(&path)?;
+        let mut length = file.metadata()?.len();
         end_torn_line(&mut file)?;
-        if file.metadata()?.len() == 0 {
-            // Without it, the first lines have no file; and where there are some, the folders beside it are durable, too.
+        if let Some(next) = begin_next(root, &path, &mut file, line) {
+            (file, length) = (next, 0);
+            // Without it, the line is in a file that has no name.
             disk::sync_folder(root)?;
+        } else {
+            if file.metadata()?.len() == 0 {
+                // Without it, the first lines have no file; and where there are some, the folders beside it are durable, too.
+                disk::sync_folder(root)?;
+            }
+            // Under the lock: what is last now is so until this line is.
+            let last = match last_line(&mut file)? {
+                None => last_of_older_parts(root)?,
+                last => last,
+            };
+            append(&mut file, &chain::linked(line, last.as_deref()), false)?;
         }
-        // Under the lock: what is last now is so until this line is.
-        let last = match last_line(&mut file)? {
-            None => last_of_older_parts(root)?,
-            last => last,
-        };
-        append(&mut file, &chain::linked(line, last.as_deref()), false)?;
         let found = file.metadata()?;
         let indexed = Indexed::read(root);
         let bytes = indexed.bytes_of(&found, length);

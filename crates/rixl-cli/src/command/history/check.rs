@@ -65,7 +65,10 @@ impl Checked {
             };
             context.output.warn(format!("{pieces}, which a crash tore, passed over"));
         }
-        let added = args.head.as_ref().map(|head| chain.since(head.0));
+        // The last line that was moved elsewhere is in no file here.
+        let is_moved = |head: LineDigest| args.after.as_ref().is_some_and(|last_moved| last_moved.0 == head);
+        let all = history.lines.len().saturating_sub(chain.passed);
+        let added = args.head.as_ref().map(|head| chain.since(head.0).or(is_moved(head.0).then_some(all)));
         let broken = chain.broken.as_ref().map(Broken::at);
         let broken = broken.or_else(|| (added == Some(None)).then(Broken::of_head));
         let checked = Self {
@@ -130,7 +133,9 @@ impl Broken {
     }
 
     fn of_head() -> Self {
-        let how = "no line has the head that was named: the end was cut off, or the history was rewritten".to_owned();
+        let how = "no line has the head that was named: the end was cut off, the history was rewritten, or \
+                   that line is in a part that was moved elsewhere"
+            .to_owned();
         Self { line: None, at: None, run_id: None, how, next: None }
     }
 }
