@@ -110,6 +110,6 @@ mod tests {
         // It holds the pipe open for as long as it lives.
         let (sender, end) = mpsc::channel();
         thread::spawn(move || sender.send(stdout.read_line(&mut String::new()).unwrap()));
-        assert_eq!(end.recv_timeout(limit), Ok(0), "process {} is alive", line.trim());
+        assert_eq!(end.recv_timeout(LIMIT), Ok(0), "process {} is alive", line.trim());
     }
 }
