@@ -414,8 +414,8 @@ impl Config {
             None => {
                 let here = env::current_dir()
                     .map_err(|error| Failure::usage("the current folder can't be found").with_cause(&error))?;
-                // A link to nothing is no reason to take the file of another fleet.
-                let is_there = |path: &PathBuf| path.is_file() || path.is_symlink();
+                // A link to nothing, or a pipe, is no reason to take the file of another fleet.
+                let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
                 let Some(path) = here.ancestors().map(|folder| folder.join(FILE)).find(is_there) else {
                     return Ok(None);
                 };

@@ -81,7 +81,7 @@ fn whatever_is_done_to_a_line_is_found_and_named() {
     let nowhere = (
         None,
         None,
-        "no line has the head that was named: the end was cut off, or the history was rewritten".to_owned(),
+        "no line has the head that was named: the end was cut off, the history was rewritten, or that line is in a part that was moved elsewhere".to_owned(),
     );
 
     let check = |done: &str, lines: &[String], number: usize, how: &str| {

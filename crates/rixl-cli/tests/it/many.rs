@@ -74,7 +74,7 @@ impl World {
     }
 
     fn rixl(&self, words: &str, config: &Path) -> Program {
-        let words = words.split(' ').chain(["--timeout", "20s", "--config", config.to_str().unwrap()]);
+        let words = words.split(' ').chain(["--timeout", "4s", "--config", config.to_str().unwrap()]);
         Program::new(words)
             .at(&self.sandbox)
             .env("RIXL_ORG_ID", self.sandbox.organization_id())

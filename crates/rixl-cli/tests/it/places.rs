@@ -370,7 +370,9 @@ fn not_closed() -> Bench {
 fn the_end_of_an_earlier_run_takes_no_place_from_a_later_one() {
     let bench = Bench::new();
     bench.add("other", "other001");
-    let create = bench.rixl("keys create --name made --to file:made --yes --settle 60s").spawn();
+    let project = bench.sandbox.project_id();
+    let words = format!("keys create --name made --project {project} --to file:made --yes --settle 60s");
+    let create = bench.rixl(&words).spawn();
     let entries = || files(&bench.path("state/entries"));
     let entry = wait_for("stored secret", || match entries().first() {
         Some(entry) if fs::read_to_string(entry).unwrap().contains("stored\"") => Ok(entry.clone()),
