@@ -371,20 +371,23 @@ fn the_end_of_an_earlier_run_takes_no_place_from_a_later_one() {
     let bench = Bench::new();
     bench.add("other", "other001");
     let project = bench.sandbox.project_id();
-    let words = format!("keys create --name made --project {project} --to file:made --yes --settle 60s");
+    write(&bench.path("hold"), "#!/bin/sh\nwhile [ ! -e open ]; do sleep 0.05; done\n", 0o700);
+    let words = format!("keys create --name made --project {project} --to file:made --yes --then FOLDER/hold");
     let create = bench.rixl(&words).spawn();
-    let entries = || files(&bench.path("state/entries"));
-    let entry = wait_for("stored secret", || match entries().first() {
-        Some(entry) if fs::read_to_string(entry).unwrap().contains("stored\"") => Ok(entry.clone()),
+    let escrow = wait_for("escrow", || match files(bench.path("state/escrow")).first() {
+        Some(escrow) if bench.path("made").exists() => Ok(escrow.clone()),
         seen => Err(format!("{seen:?}")),
     });
-    create.send(Signal::KILL);
-    let _ = Run::of(create);
-    let lines = fs::read(&entry).unwrap();
-    let run = bench.rixl("recover --settle 0s --output json").run();
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let made = json(&run)["keys"][0]["key_id"].as_str().unwrap().to_owned();
-    write(&entry, std::str::from_utf8(&lines).unwrap(), 0o600);
+    // Its receipts are kept, and then what is there can't be wiped.
+    fs::remove_file(&escrow).unwrap();
+    fs::create_dir(&escrow).unwrap();
+    write(&bench.path("open"), "", 0o600);
+    let create = Run::of(create);
+    assert_eq!(create.code, 6, "{}", create.stderr);
+    fs::remove_dir(&escrow).unwrap();
+    let listed = json(&bench.rixl("keys list --output json").run());
+    let made = listed["keys"].as_array().unwrap().iter().find(|key| key["name"] == "made").unwrap();
+    let made = made["id"].as_str().unwrap();
 
     let rotate = |more: &str| bench.rixl(&format!("keys rotate {made} --to file:made --yes --settle 0s {more}")).run();
     let run = rotate("");
@@ -396,7 +399,7 @@ fn the_end_of_an_earlier_run_takes_no_place_from_a_later_one() {
     assert!(bench.left().is_empty());
     let run = bench.rixl("keys rotate other001 --to file:other001 --to file:made --yes --settle 0s --new-place").run();
     assert!(run.code == 3 && run.stderr.contains("has had the secret of another key"), "{} {}", run.code, run.stderr);
-    assert!(bench.sandbox.opens(&made, &fs::read_to_string(bench.path("made")).unwrap()));
+    assert!(bench.sandbox.opens(made, &fs::read_to_string(bench.path("made")).unwrap()));
 }
 
 /// As where its file system is unmounted while the request is under way: what is written under it is hidden by the next mount.
