@@ -379,12 +379,13 @@ fn the_end_of_an_earlier_run_takes_no_place_from_a_later_one() {
         seen => Err(format!("{seen:?}")),
     });
     // Its receipts are kept, and then what is there can't be wiped.
-    fs::remove_file(&escrow).unwrap();
+    fs::rename(&escrow, bench.path("escrow")).unwrap();
     fs::create_dir(&escrow).unwrap();
     write(&bench.path("open"), "", 0o600);
     let create = Run::of(create);
     assert_eq!(create.code, 6, "{}", create.stderr);
     fs::remove_dir(&escrow).unwrap();
+    fs::rename(bench.path("escrow"), &escrow).unwrap();
     let listed = json(&bench.rixl("keys list --output json").run());
     let made = listed["keys"].as_array().unwrap().iter().find(|key| key["name"] == "made").unwrap();
     let made = made["id"].as_str().unwrap();
