@@ -447,6 +447,11 @@ fn a_state_that_is_not_there_is_no_good_news() {
         let missing = run(bench.rixl(&format!("{words} --state-dir stt")), 3);
         assert!(missing.stderr.contains("there is no state in stt"), "{}", missing.stderr);
         assert!(!bench.path("stt").exists());
+        // As that of a volume that is not mounted.
+        fs::create_dir(bench.path("stt")).unwrap();
+        fs::set_permissions(bench.path("stt"), fs::Permissions::from_mode(0o700)).unwrap();
+        run(bench.rixl(&format!("{words} --state-dir stt")), 3);
+        fs::remove_dir(bench.path("stt")).unwrap();
     }
     // It may be the first run of a timer, which goes on, and says it whether it is to be quiet or not.
     run(bench.rixl("recover fleeta0001 --state-dir stt"), 3);
