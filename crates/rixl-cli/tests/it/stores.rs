@@ -129,7 +129,7 @@ fn a_writer_that_wants_the_terminal_fails_at_once() {
     }
     let bench = Bench::new();
     script(&bench, "put", "read -r answer < /dev/tty || exit 9\ncat > \"$1\"");
-    let words = "keys rotate billing001 --to command:FOLDER/put~new~<-~touch~new --yes --settle 0s";
+    let words = "keys rotate billing001 --to command:FOLDER/put~new~<-~touch~new --yes --settle 0s --store-patience 0s";
     // A shell, so that words are quoted; its terminal is script's.
     let shell = "printf '\"%s\" ' \"$@\" > line; exec /usr/bin/script -qec \"$(cat line)\" /dev/null";
     let output = in_shell(&bench, shell, words).output().unwrap();
