@@ -172,6 +172,10 @@ impl Store for Stdout {
     fn commit<'a>(&'a self, request: Commit<'a>) -> BoxFuture<'a, Result<Committed, StoreError>> {
         Box::pin(async move {
             self.check_shown()?;
+            // It is not read again by anyone, however long that is waited for.
+            if is_broken() {
+                return Err(StoreError::new(StoreErrorKind::Unusable, Self::LOCATION, "nobody reads it"));
+            }
             let unknown = |reason| StoreError::new(StoreErrorKind::Unknown, Self::LOCATION, reason);
             // In one write, so that a pipe gets all of it or nothing.
             let line = zeroize::Zeroizing::new(format!("{}\n", request.secret.expose_secret()));

@@ -23,6 +23,8 @@ pub enum Manner {
     Silent,
     /// This status.
     Refuses(u16),
+    /// This status, for writes to what has this in its path. What is read, and written elsewhere, is there.
+    RefusesWrites(u16, &'static str),
 }
 
 /// The server.
@@ -105,7 +107,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let (status, body) = match state.manner {
         Manner::Silent => return state.held.push(stream),
         Manner::Refuses(status) => (status, json!({ "errors": ["the test says so"] })),
-        Manner::Responds => respond(&mut state, method, path, &body),
+        Manner::RefusesWrites(status, path_has) if method != "GET" && path.contains(path_has) => {
+            (status, json!({ "errors": ["the test says so"] }))
+        }
+        Manner::Responds | Manner::RefusesWrites(..) => respond(&mut state, method, path, &body),
     };
     if status >= 400 {
         state.refused.push(format!("{method} {path}"));

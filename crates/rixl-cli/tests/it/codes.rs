@@ -175,7 +175,7 @@ fn a_store_that_fails_is_7_and_recover_repairs_it() {
         // It takes a secret as long as the door is open, and closes it behind the trial: there is no trial of a command.
         let script = "#!/bin/sh\n[ -e open ] || exit 7\ncat > new && mv new secret\n";
         write(&bench.path("put"), script, 0o700);
-        let run = bench.rixl(&format!("{} {more}", TO_COMMAND)).run();
+        let run = bench.rixl(&format!("{TO_COMMAND} --store-patience 0s {more}")).run();
         (bench, run)
     });
     let escrow = bench.path("state/escrow/billing001");
@@ -183,7 +183,7 @@ fn a_store_that_fails_is_7_and_recover_repairs_it() {
     assert!(run.stderr.contains(escrow.to_str().unwrap()), "{}", run.stderr);
     assert!(!bench.is_stored_live());
     // As long as the store fails, so does the repair, and it costs no rotation.
-    assert_eq!(bench.next(&run, "--settle 0s").code, 7);
+    assert_eq!(bench.next(&run, "--settle 0s --store-patience 0s").code, 7);
     write(&bench.path("open"), "", 0o600);
     let repaired = bench.next(&run, "--settle 0s --output json");
     assert_eq!((repaired.code, bench.sent()), (0, 1), "{}", repaired.stderr);

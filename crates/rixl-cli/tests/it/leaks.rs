@@ -268,7 +268,8 @@ fn children_see_no_secret_but_on_their_input() {
              cat > new\n{ending}\n"
         );
         write(&hunt.bench.path("put"), &script, 0o700);
-        let words = "keys rotate billing001 --to command:FOLDER/put~<-~cat~FOLDER/secret --yes --settle 0s";
+        let words =
+            "keys rotate billing001 --to command:FOLDER/put~<-~cat~FOLDER/secret --yes --settle 0s --store-patience 0s";
         let run = hunt.run(words);
         assert_eq!(run.code, code, "{}", run.stderr);
         hunt.search_all(&run);

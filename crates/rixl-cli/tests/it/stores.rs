@@ -129,7 +129,7 @@ fn a_writer_that_wants_the_terminal_fails_at_once() {
     }
     let bench = Bench::new();
     script(&bench, "put", "read -r answer < /dev/tty || exit 9\ncat > \"$1\"");
-    let words = "keys rotate billing001 --to command:FOLDER/put~new~<-~touch~new --yes --settle 0s";
+    let words = "keys rotate billing001 --to command:FOLDER/put~new~<-~touch~new --yes --settle 0s --store-patience 0s";
     // A shell, so that words are quoted; its terminal is script's.
     let shell = "printf '\"%s\" ' \"$@\" > line; exec /usr/bin/script -qec \"$(cat line)\" /dev/null";
     let output = in_shell(&bench, shell, words).output().unwrap();
@@ -209,7 +209,8 @@ fn a_launcher_ends_as_its_program_does() {
     ] {
         let bench = Bench::new();
         script(&bench, "put", text);
-        let run = bench.rixl("keys rotate billing001 --to command:FOLDER/put --yes --settle 0s").run();
+        let words = "keys rotate billing001 --to command:FOLDER/put --yes --settle 0s --store-patience 0s";
+        let run = bench.rixl(words).run();
         assert_eq!(run.code, code, "{text}: {}", run.stderr);
         assert!(run.stderr.contains(said), "{text}: {}", run.stderr);
     }
@@ -274,6 +275,27 @@ fn what_a_writer_that_failed_has_started_ends_with_it() {
         wait_for("end of all that hold it", || held.read_to_end(&mut said));
         assert_eq!(said, b"", "{end}");
     }
+}
+
+/// It is changed whenever it is about to be written. What became of it then is told, and nobody asks RIXL for ever.
+#[test]
+fn a_place_that_never_holds_the_same_is_given_up() {
+    let bench = Bench::new();
+    script(&bench, "put", "cat > secret");
+    let random = "echo rxl_$(od -An -N12 -tx1 /dev/urandom | tr -d ' \\n')";
+    script(&bench, "get", &format!("if [ -e ill ]; then {random}; else cat secret; fi"));
+    bench.inject(Effect::DelayHead(Duration::from_secs(1)));
+    let words = "keys rotate billing001 --to command:FOLDER/put~<-~FOLDER/get --yes --settle 0s --store-patience 1s";
+    let run = bench.rixl(words).spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 1);
+    write(&bench.path("ill"), "", 0o600);
+    let run = Run::of(run);
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    assert!(run.stderr.contains("it was changed since it was last read; retrying in"), "{}", run.stderr);
+    fs::remove_file(bench.path("ill")).unwrap();
+    let run = bench.next(&run, "--settle 0s");
+    assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
+    bench.assert_well();
 }
 
 /// No variable and no argument of a program has one, and once the secret is stored it is too late to say so.

@@ -56,6 +56,36 @@ fn a_token_that_is_refused_after_the_request_is_waited_for() {
     assert!(bench.sandbox.opens("billing001", vault.entry("app").1["key"].as_str().unwrap()));
 }
 
+/// A cluster without a leader, whose standbys still answer who reads: what is not known to be there is neither written in a burst
+/// nor given up before the patience is over, and the escrow takes the secret as soon as it is back.
+#[test]
+fn an_outage_of_writes_is_waited_for() {
+    const APP: &str = "/kv/data/app";
+    for (at_first, then, code) in [("", APP, 7), (APP, "nowhere", 0)] {
+        let (bench, vault) = (Bench::new(), Vault::start());
+        vault.put("app", "key", bench.key.secret.as_str());
+        bench.inject(Effect::DelayHead(Duration::from_secs(2)));
+        let words = "keys rotate billing001 --to vault:kv/app#key --yes --settle 0s --store-patience";
+        let patience = if code == 0 { "60s" } else { "1s" };
+        let mut run = in_vault(bench.rixl(&format!("{words} {patience}")), &vault);
+        let path = bench.path("stderr");
+        run.command.stderr(fs::File::create(&path).unwrap());
+        let run = run.spawn();
+        wait_for_calls(&bench.sandbox, ROTATE, 1);
+        vault.behave(Manner::RefusesWrites(503, at_first));
+        wait_for("another try", || match fs::read_to_string(&path).unwrap() {
+            said if said.contains("(HTTP 503); retrying") => Ok(()),
+            said => Err(said),
+        });
+        vault.behave(Manner::RefusesWrites(503, then));
+        assert_eq!(Run::of(run).code, code, "{}", fs::read_to_string(&path).unwrap());
+        vault.behave(Manner::Responds);
+        let run = in_vault(bench.rixl("keys recover --settle 0s"), &vault).run();
+        assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
+        assert!(bench.sandbox.opens("billing001", vault.entry("app").1["key"].as_str().unwrap()));
+    }
+}
+
 /// It was in that process alone, and whoever has taken over has another one.
 #[test]
 fn a_secret_that_no_escrow_took_is_not_said_to_be_in_escrow() {

@@ -249,7 +249,7 @@ impl Driver {
                 let left = self.progress.places.iter().zip(&self.seen.places);
                 let mut left = left
                     .filter(|(at, _)| matches!(at, At::Before(_)))
-                    .map(|(_, seat)| seat.is_failed || seat.writes > 0);
+                    .map(|(_, seat)| seat.is_failed || seat.failure.is_some() || seat.writes > 0);
                 // Whoever has tried again already is not told to do no more than that.
                 match (left.next(), left.next()) {
                     (Some(true), None) if self.is_recovered => failure.with_next(Next::AnotherPlace(label)),

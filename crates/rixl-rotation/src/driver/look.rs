@@ -232,7 +232,10 @@ impl Driver {
             }
             target.moved = moved;
             target.read = read;
-            target.error = error;
+            // Why the last write failed is not told by a look at what came of it.
+            if error.is_some() || self.seen.places.get(index).is_none_or(|seat| seat.failure.is_none()) {
+                target.error = error;
+            }
             target.content = content;
         }
         seen

@@ -56,10 +56,16 @@ pub(crate) fn next(progress: &Progress, seen: &Seen) -> Step {
         Step::Wait(wait) if seen.is_cancelled && may_stop(progress, wait) => Step::Stop(Stop::Cancelled),
         step => step,
     };
-    match step {
-        // It is in memory alone, which ends with this.
-        Step::Stop(_) if seen.is_kept == Some(false) && seen.tries.keep < 2 => Step::Act(Act::Keep),
-        step => step,
+    // It is in memory alone, which ends with a stop, and may end in any wait.
+    let is_due = match step {
+        Step::Stop(_) => true,
+        // Consumers may be without a live secret.
+        Step::Wait(wait) => is_in_hand(progress) && wait != Wait::Retry(Because::Verify),
+        _ => false,
+    };
+    match is_due && seen.is_kept == Some(false) && seen.tries.keep < 2 {
+        true => Step::Act(Act::Keep),
+        false => step,
     }
 }
 
@@ -74,8 +80,7 @@ pub(crate) fn may_stop(progress: &Progress, wait: Wait) -> bool {
 }
 
 fn saves(progress: &Progress, step: &Step) -> bool {
-    let is_in_hand = matches!(progress.response, Response::Sending | Response::Received) && !is_done(progress);
-    is_in_hand
+    is_in_hand(progress)
         && match step {
             Step::Act(Act::Keep | Act::Store { .. }) | Step::Look(_) | Step::Assume(_) => true,
             Step::Record(record) => {
@@ -84,6 +89,10 @@ fn saves(progress: &Progress, step: &Step) -> bool {
             Step::Wait(Wait::Retry(Because::Verify | Because::Place(_))) => true,
             _ => false,
         }
+}
+
+fn is_in_hand(progress: &Progress) -> bool {
+    matches!(progress.response, Response::Sending | Response::Received) && !is_done(progress)
 }
 
 fn is_done(progress: &Progress) -> bool {
@@ -669,12 +678,12 @@ impl Case<'_> {
         if seat.is_failed {
             return Err(Step::Stop(Stop::NotStored));
         }
-        if matches!(seat.failure, Some(StoreFailure::Busy | StoreFailure::Permanent)) {
+        if seat.failure.is_some_and(|failure| failure != StoreFailure::Unknown) {
             return Err(self.retry(Because::Place(index), Stop::NotStored));
         }
         let holds = self.holds(index, self.look(index)?, Stop::NotStored)?;
         // Nobody can tell what became of it, and to write it once more does no harm.
-        if *holds == Holds::WriteOnly && seat.failure == Some(StoreFailure::Unknown) {
+        if seat.failure.is_some() {
             return Err(self.retry(Because::Place(index), Stop::NotStored));
         }
         let stored = |version: &Version, value| {
@@ -782,9 +791,6 @@ impl Case<'_> {
             && seat.written.is_none()
         {
             return Err(Step::Wait(Wait::Until(self.clamped(end), Because::Quiet)));
-        }
-        if seat.failure == Some(StoreFailure::Busy) {
-            return Err(self.retry(Because::Place(index), Stop::NotSettled));
         }
         let holds = self.holds(index, self.look(index)?, Stop::NotSettled)?;
         let of = match holds {
@@ -1097,9 +1103,6 @@ impl Case<'_> {
     }
 
     fn holds_ours(&self, index: usize, seat: &Seat, is_tried: bool) -> Known<()> {
-        if seat.failure == Some(StoreFailure::Busy) {
-            return Err(self.retry(Because::Place(index), Stop::NotSettled));
-        }
         let holds = self.holds(index, self.look(index)?, Stop::NotSettled)?;
         match holds {
             // Put back by this process: its quiet time begins anew.

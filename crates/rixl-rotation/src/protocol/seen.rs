@@ -468,11 +468,11 @@ pub(crate) struct Seat {
     pub(crate) was_tried: bool,
     /// This process wrote ours there, durably, and recorded nothing of it yet.
     pub(crate) written: Option<(Timestamp, Version)>,
-    /// How often it was written for the response at hand.
+    /// How often it took the secret of the response at hand.
     pub(crate) writes: u8,
     /// The last write failed for good.
     pub(crate) is_failed: bool,
-    /// The last write is not known to be there.
+    /// The last write is not known to be there, and nothing was waited for since then.
     pub(crate) failure: Option<StoreFailure>,
 }
 
@@ -490,7 +490,7 @@ pub(crate) struct Tries {
     pub(crate) end: u8,
     /// The last record is not known to be there.
     pub(crate) is_unrecorded: bool,
-    /// Nor is one of those since the request.
+    /// Nor is one of those since the request, or one is in memory alone.
     pub(crate) has_gap: bool,
 }
 
@@ -546,7 +546,10 @@ impl Seen {
             Observation::Cancelled => self.is_cancelled = true,
             Observation::LockLost => self.is_lock_lost = true,
             Observation::Recorded(result) => self.recorded(step, *result),
-            Observation::Assumed => self.taken_in(step),
+            Observation::Assumed => {
+                self.tries.has_gap = true;
+                self.taken_in(step);
+            }
             Observation::Escrow(escrow) => self.escrow = Some(*escrow),
             Observation::Place(place, seen) => self.place(*place, seen.clone()),
             Observation::Prepared(place, seen) => {
@@ -640,9 +643,9 @@ impl Seen {
         seat.liveness = None;
         seat.was_ours = matches!(seen.holds, Ok(Holds::Ours { .. } | Holds::WriteOnly));
         seat.was_tried &= seat.was_ours;
-        // Only a look at what it holds tells what became of the write.
-        if seen.holds.as_ref().is_ok_and(|holds| *holds != Holds::WriteOnly) {
-            seat.failure = None;
+        // Only a look at what it holds tells what became of the write. Whatever that is, the next one is not made at once.
+        if seat.failure.is_some() && seen.holds.as_ref().is_ok_and(|holds| *holds != Holds::WriteOnly) {
+            seat.failure = Some(StoreFailure::Busy);
         }
         // Someone else acted since ours was probed.
         if matches!(seen.holds, Ok(Holds::Other(..))) {
@@ -715,11 +718,11 @@ impl Seen {
         seat.seen = None;
         seat.liveness = None;
         (seat.was_ours, seat.was_tried) = (false, false);
-        if matches!(result, Ok(_) | Err(StoreFailure::Unknown)) {
-            seat.writes = seat.writes.saturating_add(1);
-        }
         match result {
-            Ok(version) => seat.written = Some((now, version)),
+            Ok(version) => {
+                seat.writes = seat.writes.saturating_add(1);
+                seat.written = Some((now, version));
+            }
             Err(failure) => {
                 seat.written = None;
                 // What only this process has is tried for longer.
@@ -737,11 +740,6 @@ impl Seen {
             Because::Request => self.tries.is_repeat_due = true,
             Because::Turn => self.turn_at = None,
             Because::Proof => self.proof = None,
-            Because::Place(place) => {
-                if let Some(seat) = self.places.get_mut(*place) {
-                    seat.failure = None;
-                }
-            }
             Because::Still => {
                 self.was_used = match &self.keys {
                     Some(Ok(keys)) => keys.predecessor,
@@ -761,6 +759,9 @@ impl Seen {
             self.patience_ends = None;
         }
         self.has_date = false;
+        self.tries.keep = self.tries.keep.min(1);
+        // One that fails for long keeps the secret from no other.
+        self.places.iter_mut().for_each(|seat| seat.failure = None);
         self.forget_the_world();
     }
 

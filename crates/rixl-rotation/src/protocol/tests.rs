@@ -435,15 +435,116 @@ fn what_nothing_keeps_is_tried_for_as_long_as_there_is_patience() {
             seen.places[0].seen = old();
             assert_eq!(next(&progress, &seen), store);
             seen.note(now(), &store, &Observation::Stored(0, Err(StoreFailure::Permanent)));
-            assert_eq!(next(&progress, &seen), after_failure);
             if is_kept {
+                assert_eq!(next(&progress, &seen), after_failure);
                 break;
             }
+            seen.tries.keep = 2;
+            assert_eq!(next(&progress, &seen), after_failure);
             seen.note(later(1), &wait, &Observation::Waited);
         }
         seen.now = later(120);
         seen.note(later(120), &store, &Observation::Stored(0, Err(StoreFailure::Permanent)));
+        seen.tries.keep = 2;
         assert_eq!(next(&progress, &seen), Step::Stop(Stop::NotStored));
+    }
+}
+
+/// The escrow may be back before the place is, or before this process ends.
+#[test]
+fn what_nothing_keeps_is_kept_again_before_each_wait() {
+    let (progress, mut seen) = with_escrow(&verified());
+    let (keep, wait) = (Step::Act(Act::Keep), Step::Wait(Wait::Retry(Because::Place(0))));
+    (seen.is_kept, seen.tries.keep) = (Some(false), 1);
+    for second in 1..9 {
+        seen.places[0].seen = Some(PlaceSeen { holds: Err(StoreFailure::Busy), ..place(Holds::WriteOnly) });
+        assert_eq!(next(&progress, &seen), keep);
+        seen.note(later(second), &keep, &Observation::Kept(false));
+        assert_eq!(next(&progress, &seen), wait);
+        seen.note(later(second), &wait, &Observation::Waited);
+    }
+    seen.places[0].seen = Some(PlaceSeen { holds: Err(StoreFailure::Busy), ..place(Holds::WriteOnly) });
+    seen.note(later(9), &keep, &Observation::Kept(true));
+    assert_eq!(next(&progress, &seen), wait);
+    // A new secret that comes alive is stored first.
+    let (progress, mut seen) = with_escrow(&received());
+    (seen.is_kept, seen.tries.keep, seen.ours) = (Some(false), 1, Some(Liveness::Dead));
+    assert_eq!(next(&progress, &seen), Step::Wait(Wait::Retry(Because::Verify)));
+}
+
+/// The line that says so was never written: a recovery that finds neither it nor the escrow would take the response for lost.
+#[test]
+fn what_was_kept_late_is_said_to_have_ended_before_it_is_wiped() {
+    let mut records = verified();
+    records.push(Record::Stored { at: now(), place: 0, version: Version::new("1"), value: secret() });
+    records.push(Record::Settled { at: now(), place: 0 });
+    let (progress, mut seen) = with_escrow(&records);
+    (seen.places[0].was_ours, seen.places[0].was_tried) = (true, true);
+    let received = Step::Assume(Record::Received { at: now(), request_id: None });
+    assert_eq!(next(&progress, &seen), Step::Act(Act::Close(Ending::Rotated)));
+    seen.note(now(), &Step::Act(Act::Keep), &Observation::Kept(false));
+    seen.note(now(), &received, &Observation::Assumed);
+    seen.note(now(), &Step::Act(Act::Keep), &Observation::Kept(true));
+    assert_eq!(next(&progress, &seen), Step::Record(Record::Ended { at: now(), ending: Ending::Rotated }));
+}
+
+/// Whatever passes is waited for: a place is neither given up nor written again at once because it can be read.
+#[test]
+fn a_write_that_failed_is_made_again_after_a_wait_and_for_as_long_as_there_is_patience() {
+    let (progress, fresh) = with_escrow(&verified());
+    let ours = || Holds::Ours { version: Version::absent(), value: secret(), fits: true };
+    let (look, wait) = (Step::Look(Look::Place(0)), Step::Wait(Wait::Retry(Because::Place(0))));
+    for (failure, holds) in [
+        (StoreFailure::Busy, Holds::Nothing(Version::absent())),
+        (StoreFailure::Conflict, Holds::Before(Version::absent(), Digest::of(b"old"))),
+        (StoreFailure::Unknown, Holds::Before(Version::absent(), Digest::of(b"old"))),
+        (StoreFailure::Unknown, ours()),
+    ] {
+        let store = Step::Act(Act::Store { place: 0, expected: Version::absent() });
+        let mut seen = fresh.clone();
+        let mut writes = 0;
+        for second in 0.. {
+            seen.note(later(second), &look, &Observation::Place(0, place(holds.clone())));
+            assert_eq!(next(&progress, &seen), store, "{failure:?}");
+            seen.note(later(second), &store, &Observation::Stored(0, Err(failure)));
+            writes += 1;
+            if failure == StoreFailure::Unknown {
+                assert_eq!(next(&progress, &seen), look);
+                seen.note(later(second), &look, &Observation::Place(0, place(holds.clone())));
+            }
+            let step = next(&progress, &seen);
+            if step == Step::Stop(Stop::NotStored) {
+                break;
+            }
+            assert_eq!(step, wait, "{failure:?}");
+            seen.note(later(second + 1), &wait, &Observation::Waited);
+        }
+        // From the end of the first wait on.
+        assert_eq!(writes, 62, "{failure:?}");
+    }
+}
+
+/// The one that is waited for may never be back.
+#[test]
+fn a_place_that_fails_keeps_the_secret_from_no_other_that_failed_as_well() {
+    let mut records = verified();
+    let Record::Intent(begun) = &mut records[0] else { panic!("it begins with something else") };
+    begun.intent.places.push(begun.intent.places[0].clone());
+    begun.sending.held.push(begun.sending.held[0].clone());
+    let (progress, _) = after(&records);
+    let mut seen = Seen::new(now(), Mandate::LIVE, 2);
+    seen.escrow = Some(Escrow::Secret { raw: Digest::of(b"raw"), secret: secret() });
+    let store = |place| Step::Act(Act::Store { place, expected: Version::absent() });
+    for _ in 0..2 {
+        for index in [0, 1] {
+            assert_eq!(next(&progress, &seen), Step::Look(Look::Place(index)));
+            seen.places[index].seen = Some(place(Holds::Nothing(Version::absent())));
+            assert_eq!(next(&progress, &seen), store(index));
+            seen.note(now(), &store(index), &Observation::Stored(index, Err(StoreFailure::Busy)));
+        }
+        let wait = Step::Wait(Wait::Retry(Because::Place(0)));
+        assert_eq!(next(&progress, &seen), wait);
+        seen.note(now(), &wait, &Observation::Waited);
     }
 }
 

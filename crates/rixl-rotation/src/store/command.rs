@@ -37,8 +37,8 @@ use crate::{
 /// A reader prints the secret on its standard output and ends with 0; one line ending (`\n` or `\r\n`) is taken off. It prints
 /// nothing when there is none yet. With a reader the version is a hash of the secret, a commit compares it before it writes
 /// and reads back what it wrote. Between the two nobody is kept out: check-and-set here is not atomic, and two rotators are
-/// kept apart by the journal alone. Without a reader the store is not readable, and the program must do with being run
-/// twice.
+/// kept apart by the journal alone. Without a reader the store is not readable, and the program must do with being run more
+/// than once.
 ///
 /// With a reader it is an [`ApiKeySource`](rixl_credentials::ApiKeySource) as well, for a client that follows the key: the
 /// reader is run before each token that is bought, after a refusal, and every ten seconds while the client is in use.
