@@ -280,10 +280,10 @@ fn a_secret_that_can_not_be_kept_again_is_not_said_to_be_in_escrow() {
         ("; : > state/escrow", 7, "/state/escrow/billing001, which can't be looked at now"),
     ] {
         let bench = Bench::new();
-        write(&bench.path("put"), &format!("#!/bin/sh\ncat > /dev/null; rm -r state/escrow{loss}; exit 1\n"), 0o700);
+        write(&bench.path("put"), &format!("#!/bin/sh\ncat > /dev/null; rm -rf state/escrow{loss}; exit 1\n"), 0o700);
         let run = bench.rixl(&format!("{TO_COMMAND} --store-patience 0s")).run();
         assert_eq!(run.code, code, "{}", run.stderr);
-        assert!(run.stderr.contains(said) && !run.stderr.contains("is in escrow"), "{}", run.stderr);
+        assert!(run.stderr.contains(said) && !run.stderr.contains("secret is in escrow"), "{}", run.stderr);
     }
 }
 
