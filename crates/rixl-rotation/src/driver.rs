@@ -325,7 +325,7 @@ impl Driver {
             Ok(ending) => Ok(self.report(ending)),
             Err(Stop::Waiting) => Ok(self.waiting()),
             Err(stop) => {
-                self.keep_again().await;
+                let stop = self.keep_again(stop).await;
                 // Whatever else is left to do: where it leaked, that counts.
                 self.see_refused(Duration::ZERO).await;
                 Err(self.failure(stop))

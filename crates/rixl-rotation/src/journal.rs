@@ -149,7 +149,8 @@ pub trait Entry: Send + Sync {
     /// Adds a line.
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
 
-    /// Renews the lock, if it can expire. Called while a run only waits, after each [`renewal`](Self::renewal).
+    /// Renews the lock, if it can expire, and writes again what the entry has, if something else may have taken it away unseen.
+    /// Called while a run only waits, after each [`renewal`](Self::renewal), and before one that stops says what is in escrow.
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -197,6 +198,32 @@ pub trait Entry: Send + Sync {
     /// Closes the entry: adds the line to the history, if there is one, keeps the receipts, each replacing the previous
     /// one of that name, wipes the escrow and removes the entry. It is unlocked when this is dropped, at the latest.
     fn close<'a>(&'a mut self, request: Close<'a>) -> BoxFuture<'a, Result<(), JournalError>>;
+}
+
+/// Whether the entry has this response, in the end, and what went wrong; `None`: nobody can tell. What was kept may be gone or
+/// changed, by a program that stores it or by whatever cleans up, and ends with this process.
+pub(crate) async fn keep_again(entry: &mut dyn Entry, response: &[u8]) -> (Option<bool>, Option<JournalError>) {
+    // What has a lease is written as a whole with that, and may not be read.
+    if let Err(error) = entry.renew().await {
+        return (None, Some(error));
+    }
+    let mut error = None;
+    let mut is_there = is_kept(entry, response).await;
+    if is_there != Some(true) {
+        error = entry.put_escrow(PutEscrow::new(response)).await.err();
+        is_there = is_kept(entry, response).await;
+    }
+    (is_there, error)
+}
+
+async fn is_kept(entry: &dyn Entry, response: &[u8]) -> Option<bool> {
+    let there = entry.escrow().await.ok()?;
+    Some(there.is_some_and(|there| there.expose_secret() == response))
+}
+
+/// What is said of a secret that was put into escrow.
+pub(crate) fn in_escrow(is_seen: bool) -> (&'static str, &'static str) {
+    if is_seen { ("is", "") } else { ("was put", ", which can't be looked at now") }
 }
 
 /// What is said of a response without an entry, which is there.

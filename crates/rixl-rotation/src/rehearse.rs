@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Effect, Failure, FailureKind, Liveness, Next, RecoverOptions, Recovery, RecoveryAction, RecoveryPlan, Rotator,
     driver::MAX_SECRET_BYTES,
-    journal::{Append, Close, Entry, JournalErrorKind, Lock, PutEscrow},
+    journal::{Append, Close, Entry, JournalErrorKind, Lock, PutEscrow, in_escrow, keep_again},
     probe::probe,
     protocol::intent::{Before, Digest, Place, VERSION},
     recover,
@@ -103,13 +103,22 @@ impl Rotator {
         // Whatever the store says of it.
         let read = store.read(subject.map_or_else(Read::new, |subject| Read::new().with_subject(subject))).await;
         if !read.as_ref().is_ok_and(|read| holds(read, secret)) {
+            // It may have been taken out of escrow as well.
+            let (is_kept, error) = keep_again(entry, secret.expose_secret().as_bytes()).await;
+            let (kind, (is, unless)) = match is_kept {
+                Some(false) => (FailureKind::Lost, ("can't be kept", ": nothing has it any more, so rotate the key")),
+                _ => (FailureKind::NotStored, in_escrow(is_kept.is_some())),
+            };
             let sentence = format!(
-                "{} does not hold the secret any more that was written back into it; RIXL was not changed, and the secret is \
-                 in escrow at {}",
+                "{} does not hold the secret any more that was written back into it; RIXL was not changed, and the secret \
+                 {is} in escrow at {}{unless}",
                 store.location(),
                 entry.escrow_location()
             );
-            let failure = Failure::new(FailureKind::NotStored, sentence).left_open(Effect::Unchanged);
+            let failure = Failure::new(kind, sentence).left_open(Effect::Unchanged);
+            if let Some(error) = error.filter(|_| is_kept != Some(true)) {
+                return Err(failure.with_source(error));
+            }
             return Err(match written.err().or(read.err()) {
                 Some(error) => failure.with_source(error),
                 None => failure,

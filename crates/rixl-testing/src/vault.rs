@@ -91,6 +91,11 @@ impl Vault {
         fields.insert(field.to_owned(), value.into());
     }
 
+    /// Removes an entry with all its versions, as another would.
+    pub fn remove(&self, entry: &str) {
+        self.state().entries.remove(entry);
+    }
+
     /// The fields of an entry, and its version.
     #[must_use]
     pub fn entry(&self, entry: &str) -> (u64, Map<String, Value>) {

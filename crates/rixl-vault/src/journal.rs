@@ -89,7 +89,8 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// has the lock directly before it removes its entry, and with less than a quarter of its lease left before it changes
 /// anything. Only a process that is suspended for longer than that, between checking and sending, could touch the entry of
 /// another. A request of an earlier entry of the name, which a gateway or a halted node carries out late, may take an entry away
-/// or write over it: the next change of its holder puts it back, and until then its content is in that process alone.
+/// or write over it: the next change, renewal or release of its holder puts it back, and until then its content is in that process
+/// alone.
 ///
 /// The policy that it needs:
 ///
@@ -629,7 +630,7 @@ impl Shared {
                             return Ok(found.is_to_be_deleted);
                         }
                     }
-                    there if self.is_of_the_past(&found, there.as_ref(), held) => slot.version = found.version,
+                    there if self.is_of_the_past(there.as_ref(), held) => slot.version = found.version,
                     _ => return Err(self.taken_over(&slot.path)),
                 }
             }
@@ -641,11 +642,12 @@ impl Shared {
         }
     }
 
-    /// Whether nobody took over: an entry before this one had the name, and a copy of a request of that one, the removal or a
-    /// change, arrived only now. Whoever takes over finds this lease at its end, and has one that ends later.
-    fn is_of_the_past(&self, found: &Found, there: Option<&Lease>, held: Option<(Timestamp, Moment)>) -> bool {
+    /// Whether nobody took over: an entry before this one had the name, and a copy of a request of that one, the removal, a change
+    /// or the release, arrived only now. Whoever takes over finds this lease at its end, and has one that ends later; before that
+    /// nobody can have removed or released it.
+    fn is_of_the_past(&self, there: Option<&Lease>, held: Option<(Timestamp, Moment)>) -> bool {
         let Some((until, _)) = held.filter(|(_, since)| !self.is_late(*since)) else { return false };
-        there.map_or(found.version == 0, |there| there.until < until)
+        there.is_none_or(|there| there.until < until)
     }
 
     /// Whether a lease that was renewed then may be over soon.
@@ -1132,16 +1134,24 @@ impl Locked {
             return;
         }
         let Record { lines, escrow, .. } = &self.record;
-        // Another may have it by then, at the very version that is expected.
-        if self.is_late() {
-            return;
+        let is_empty = lines.is_empty() && escrow.is_none();
+        let free = Record { lease: None, ..self.record.clone() };
+        for _ in 0..2 {
+            // Another may have it by then, at the very version that is expected.
+            if self.is_late() {
+                return;
+            }
+            if is_empty {
+                let _ = self.shared.kv.destroy(&self.slot.path).await;
+                return;
+            }
+            let released = self.shared.kv.write(&self.slot.path, &free, self.slot.version).await;
+            // What a late request took away or wrote over is put back first. Where the outcome is unknown, another may have it.
+            let is_refused = released.is_err_and(|failure| failure.kind == FailureKind::Mismatch);
+            if !is_refused || self.change(|_| {}).await.is_err() {
+                return;
+            }
         }
-        if lines.is_empty() && escrow.is_none() {
-            let _ = self.shared.kv.destroy(&self.slot.path).await;
-            return;
-        }
-        self.record.lease = None;
-        let _ = self.shared.kv.write(&self.slot.path, &self.record, self.slot.version).await;
     }
 }
 

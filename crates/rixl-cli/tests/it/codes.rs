@@ -253,18 +253,38 @@ fn an_outage_ends_when_the_place_has_the_secret() {
     bench.assert_well();
 }
 
-/// The program that fails has emptied the escrow, too.
+/// The program that fails has emptied the escrow, too, or written over it.
 #[test]
 fn what_is_gone_from_the_escrow_is_kept_again() {
-    let bench = Bench::new();
-    let wipe = format!("#!/bin/sh\ncat > /dev/null\nrm -f '{}'/escrow/*\nexit 1\n", bench.path("state").display());
-    write(&bench.path("put"), &wipe, 0o700);
-    let run = bench.rixl(&format!("{TO_COMMAND} --store-patience 0s")).run();
-    assert_eq!(run.code, 7, "{}", run.stderr);
-    write(&bench.path("put"), "#!/bin/sh\ncat > new && mv new secret\n", 0o700);
-    let recovered = bench.rixl("keys recover --settle 0s").run();
-    assert_eq!((recovered.code, bench.sent()), (0, 1), "{}", recovered.stderr);
-    bench.assert_well();
+    for loss in ["rm -f", "echo x | tee"] {
+        let bench = Bench::new();
+        let lose = format!("#!/bin/sh\ncat > /dev/null\n{loss} FOLDER/state/escrow/billing001\nexit 1\n");
+        write(&bench.path("put"), &lose.replace("FOLDER", bench.folder.path().to_str().unwrap()), 0o700);
+        let run = bench.rixl(&format!("{TO_COMMAND} --store-patience 0s")).run();
+        assert_eq!(run.code, 7, "{}", run.stderr);
+        // A recovery has it from there.
+        let run = bench.rixl("keys recover --settle 0s --store-patience 0s").run();
+        assert!(run.code == 7 && run.stderr.contains("the new secret is in escrow at"), "{}", run.stderr);
+        write(&bench.path("put"), "#!/bin/sh\ncat > new && mv new secret\n", 0o700);
+        let recovered = bench.rixl("keys recover --settle 0s").run();
+        assert_eq!((recovered.code, bench.sent()), (0, 1), "{}", recovered.stderr);
+        bench.assert_well();
+    }
+}
+
+/// Neither can it be kept again, or nobody can tell.
+#[test]
+fn a_secret_that_can_not_be_kept_again_is_not_said_to_be_in_escrow() {
+    for (loss, code, said) in [
+        ("", 8, "its secret is lost: neither the store nor the escrow took it"),
+        ("; : > state/escrow", 7, "/state/escrow/billing001, which can't be looked at now"),
+    ] {
+        let bench = Bench::new();
+        write(&bench.path("put"), &format!("#!/bin/sh\ncat > /dev/null; rm -rf state/escrow{loss}; exit 1\n"), 0o700);
+        let run = bench.rixl(&format!("{TO_COMMAND} --store-patience 0s")).run();
+        assert_eq!(run.code, code, "{}", run.stderr);
+        assert!(run.stderr.contains(said) && !run.stderr.contains("secret is in escrow"), "{}", run.stderr);
+    }
 }
 
 /// The place has the secret, and nobody knows since when: the run that wrote it was killed.

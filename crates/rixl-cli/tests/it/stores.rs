@@ -643,6 +643,24 @@ fn a_program_is_rehearsed_with_the_secret_that_it_holds() {
     bench.assert_well();
 }
 
+/// The program loses what is in escrow, too.
+#[test]
+fn what_a_rehearsal_says_is_in_escrow_is_there() {
+    for loss in ["rm state/escrow/*", "echo x > state/escrow/billing001"] {
+        let bench = Bench::new();
+        script(&bench, "put", &format!("cat > /dev/null; : > secret; {loss}"));
+        let run = bench.rixl("keys verify --from command:./put~<-~cat~secret --key billing001 --rehearse").run();
+        assert!(run.code == 7 && run.stderr.contains("the secret is in escrow at"), "{}", run.stderr);
+        assert_eq!(fs::read_to_string(bench.path("state/escrow/billing001")).unwrap(), bench.key.secret);
+        assert_eq!(bench.rixl("keys recover billing001 --to file:secret").run().code, 0);
+        bench.assert_untouched();
+    }
+    let bench = Bench::new();
+    script(&bench, "put", "cat > /dev/null; : > secret; rm -r state/escrow");
+    let run = bench.rixl("keys verify --from command:./put~<-~cat~secret --key billing001 --rehearse").run();
+    assert!(run.code == 8 && run.stderr.contains("the secret can't be kept in escrow at"), "{}", run.stderr);
+}
+
 /// A rehearsal that is killed while its program writes is ended as one that failed.
 #[test]
 fn a_rehearsal_that_is_killed_is_recovered() {

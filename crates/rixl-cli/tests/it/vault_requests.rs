@@ -9,11 +9,11 @@ use rixl_testing::{
     wait_for,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     bench::{self, Bench, ROTATE, wait_for_calls},
-    program::{Program, Run},
+    program::{Program, Run, write},
 };
 
 /// With its state there, too.
@@ -104,6 +104,67 @@ fn a_secret_that_no_escrow_took_is_not_said_to_be_in_escrow() {
     assert_eq!(run.code, 6, "{}", run.stderr);
     assert_eq!(bench::json(&run)["keys"][0]["result"], "unknown", "{} {}", run.stdout, run.stderr);
     assert!(!run.stderr.contains("in escrow"), "{}", run.stderr);
+}
+
+/// The program that stores fails, and something happens before that.
+fn fails_while(bench: &Bench, vault: &Vault, words: &str, happens: impl FnOnce()) -> Run {
+    let lose = if words == REHEARSE { ": > secret" } else { ":" };
+    let fails =
+        format!("#!/bin/sh\n{lose}; : > failing; cat > /dev/null; while [ ! -e on ]; do sleep 0.1; done; exit 1\n");
+    write(&bench.path("put"), &fails, 0o700);
+    let run = in_vault(bench.rixl(words), vault).spawn();
+    wait_for("the program that stores", || bench.path("failing").exists().then_some(()).ok_or(()));
+    happens();
+    write(&bench.path("on"), "", 0o600);
+    Run::of(run)
+}
+
+const TO_COMMAND: &str =
+    "keys rotate billing001 --to command:FOLDER/put~<-~cat~FOLDER/secret --yes --settle 0s --store-patience 0s";
+const REHEARSE: &str = "keys verify --from command:FOLDER/put~<-~cat~FOLDER/secret --key billing001 --rehearse";
+const ENTRY: &str = "rixl/journal/entries/billing001";
+
+/// A request of an earlier run, the removal of its entry or the release, is carried out then.
+#[test]
+fn what_is_said_to_be_in_escrow_is_there() {
+    let removed = |vault: &Vault| vault.remove(ENTRY);
+    let released = |vault: &Vault| {
+        vault.put(ENTRY, "escrow", Value::Null);
+        vault.put(ENTRY, "lease", Value::Null);
+    };
+    for happens in [removed, released] {
+        for words in [TO_COMMAND, REHEARSE] {
+            let (bench, vault) = (Bench::new(), Vault::start());
+            let run = fails_while(&bench, &vault, words, || happens(&vault));
+            assert!(run.code == 7 && run.stderr.contains("secret is in escrow at vault:"), "{}", run.stderr);
+            let there = vault.entry(ENTRY).1;
+            assert!(there["escrow"].is_string() && !there.contains_key("lease"), "{:?}", there.keys());
+            write(&bench.path("put"), "#!/bin/sh\ncat > new && mv new secret\n", 0o700);
+            let recovered = in_vault(bench.rixl("keys recover --settle 0s"), &vault).run();
+            assert!(recovered.code == 0 && bench.is_stored_live(), "{}", recovered.stderr);
+        }
+    }
+}
+
+/// It is there, as far as anybody knows: that is neither lost nor seen.
+#[test]
+fn what_can_not_be_looked_at_is_not_said_to_be_in_escrow() {
+    for words in [TO_COMMAND, REHEARSE] {
+        let (bench, vault) = (Bench::new(), Vault::start());
+        let run = fails_while(&bench, &vault, words, || vault.behave(Manner::Refuses(503)));
+        assert!(run.code == 7 && run.stderr.contains(", which can't be looked at now"), "{}", run.stderr);
+        assert!(run.stderr.contains("secret was put in escrow at vault:"), "{}", run.stderr);
+    }
+}
+
+/// Whoever took over has it.
+#[test]
+fn who_has_lost_the_lock_says_nothing_of_the_escrow() {
+    let (bench, vault) = (Bench::new(), Vault::start());
+    let lease = json!({"owner": "other", "change": 1, "until": "2999-01-01T00:00:00Z"});
+    let run = fails_while(&bench, &vault, TO_COMMAND, || vault.put(ENTRY, "lease", lease));
+    assert!(run.code == 6 && run.stderr.contains("is lost, so the run ends here"), "{}", run.stderr);
+    assert!(!run.stderr.contains("secret is in escrow"), "{}", run.stderr);
 }
 
 /// As many as crates/rixl-bench/BENCHMARKS.md says, with what each is for.

@@ -11,14 +11,14 @@ use super::{Driver, New, look};
 use crate::batch::Ready;
 use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
-    journal::{Close, JournalErrorKind, PutEscrow, Reserve},
+    journal::{Close, JournalErrorKind, PutEscrow, Reserve, keep_again},
     last, ledger,
     pair::Pair,
     plan::clock_error,
     protocol::{
         intent::{Digest, Place, Subject, owner_of_credential},
         progress::{At, Response},
-        seen::{Act, Escrow, Holds, Observation, PlaceSeen, Sent, StoreFailure},
+        seen::{Act, Escrow, Holds, NotRetired, Observation, PlaceSeen, Sent, Stop, StoreFailure},
     },
     store::{Commit, Version},
 };
@@ -141,17 +141,28 @@ impl Driver {
         is_there
     }
 
-    /// What was kept may be gone, by a program that stores it or by whatever cleans up, and ends with this process.
-    pub(super) async fn keep_again(&mut self) {
-        let is_stored = self.progress.places.iter().all(|place| !matches!(place, At::Before(_)));
-        let is_in_memory = self.progress.response == Response::Received && self.response.is_some();
-        if is_in_memory
-            && !is_stored
-            && self.seen.is_kept == Some(true)
-            && self.entry.escrow().await.is_ok_and(|there| there.is_none())
-        {
-            self.seen.is_kept = Some(self.keep().await);
+    /// Before it is said that the secret is in escrow, where that is all that has it.
+    pub(super) async fn keep_again(&mut self, stop: Stop) -> Stop {
+        let is_told = matches!(stop, Stop::NotRetired(NotRetired::Place(_)))
+            || self.progress.places.iter().any(|place| matches!(place, At::Before(_)));
+        let is_lost = self.seen.is_lock_lost || self.seen.is_kept == Some(false);
+        let is_received = self.progress.response == Response::Received;
+        let Some(response) = self.response.as_ref().filter(|_| is_told && is_received && !is_lost) else { return stop };
+        let (is_kept, error) = keep_again(&mut *self.entry, response.expose_secret()).await;
+        self.seen.is_kept = is_kept;
+        if is_kept.is_none() {
+            self.seen.escrow = Some(Escrow::Unreadable);
         }
+        match error {
+            Some(error) if error.kind() == JournalErrorKind::Locked => {
+                self.seen.is_kept = Some(false);
+                self.journal_error = Some(error);
+                return Stop::LockLost;
+            }
+            Some(error) => self.warn(error.to_string()),
+            None => {}
+        }
+        stop
     }
 
     async fn store(&mut self, index: usize, expected: &Version) -> Result<Version, StoreFailure> {

@@ -5,6 +5,7 @@ use rixl_credentials::{ErrorKind, KeyId};
 use super::{Driver, New};
 use crate::{
     Effect, Failure, FailureKind, Liveness, Next, RecoveryAction, RecoveryPlan, Situation,
+    journal::in_escrow,
     ledger::Spot,
     protocol::{
         intent::{Place, Subject},
@@ -596,8 +597,9 @@ impl Driver {
             (left, has) if has.is_empty() => format!("; nor in {left}"),
             (left, has) => format!("; nor in {left}; stored in {has}"),
         };
+        let (is, unless) = in_escrow(self.seen.escrow != Some(Escrow::Unreadable));
         let sentence = format!(
-            "{} was changed, {store}{besides}; the new secret is in escrow at {}",
+            "{} was changed, {store}{besides}; the new secret {is} in escrow at {}{unless}",
             self.label,
             self.entry.escrow_location()
         );

@@ -520,6 +520,32 @@ async fn a_change_of_an_earlier_entry_that_arrives_late_is_overwritten() {
     entry.close(Close::new()).await.unwrap();
 }
 
+/// And of a release, before the next change or the release of the holder.
+#[tokio::test]
+async fn a_release_of_an_earlier_entry_that_arrives_late_is_overwritten() {
+    let Some(server) = shared().await else { return };
+    let mount = server.mount("2").await;
+    let journal = journal(server, &mount);
+    let path = format!("{mount}/data/rixl/journal/entries/key");
+    let late = |cas| Some(json!({"options": {"cas": cas}, "data": {"lines": ["earlier"]}}));
+    let mut entry = journal.lock(Lock::new("key")).await.unwrap();
+    entry.append(Append::new("one")).await.unwrap();
+    server.must("POST", &path, late(2)).await;
+    entry.put_escrow(PutEscrow::new(RESPONSE)).await.unwrap();
+    is_locked(journal.lock(Lock::new("key")).await);
+    server.must("POST", &path, late(4)).await;
+    drop(entry);
+    journal.released().await;
+    let there = record(server, &mount, "key").await["data"].clone();
+    assert_eq!(there, json!({"lines": ["one"], "escrow": ENCODED}));
+    // A removal likewise.
+    let entry = journal.lock(Lock::new("key")).await.unwrap();
+    server.must("DELETE", &path.replace("/data/", "/metadata/"), None).await;
+    drop(entry);
+    journal.released().await;
+    assert_eq!(record(server, &mount, "key").await["data"], there);
+}
+
 /// A standby that lags serves reads by default: by the index of what this process wrote, it passes them on.
 #[tokio::test]
 async fn what_a_standby_that_lags_says_is_not_taken_for_a_lost_lock() {
