@@ -231,28 +231,44 @@ fn is_disguised(whole: &[u8], secret: &[u8]) -> bool {
             is_there(text.as_bytes().get(..text.len().saturating_sub(2)).unwrap_or_default(), SHARED, 1)
         })
         || BASES.iter().any(|(base, signs)| {
-            let numbers = numbers(whole, *base, signs);
-            let has = |part: &[u8]| numbers.windows(SHARED).any(|there| there.eq_ignore_ascii_case(part));
-            secret.windows(SHARED).any(has)
+            [false, true].into_iter().any(|is_big| {
+                let numbers = numbers(whole, *base, signs, is_big);
+                let has = |part: &[u8]| numbers.windows(SHARED).any(|there| there.eq_ignore_ascii_case(part));
+                // In short rows an address stands between any two parts.
+                let has_in_rows = |part: &[u8]| {
+                    let mut there = numbers.iter();
+                    part.iter().all(|byte| there.any(|there| there.eq_ignore_ascii_case(byte)))
+                };
+                secret.windows(SHARED).any(has) || secret.windows(2 * SHARED).any(has_in_rows)
+            })
         })
 }
 
 /// How the numbers of characters are written, and what may stand before one: `114`, `\x72`, `\u{72}`, `0o162`.
 const BASES: [(u32, &[u8]); 4] = [(10, b""), (16, b"xXuU"), (8, b"oO"), (2, b"bB")];
 
-/// The words as such numbers, one that is none as 0: a list of bytes, or the escapes of a string.
-fn numbers(said: &[u8], base: u32, signs: &[u8]) -> Zeroizing<Vec<u8>> {
+/// The words as such numbers, of one character or several, in this order; one that is none as 0: a list of bytes, the escapes
+/// of a string, or a dump.
+fn numbers(said: &[u8], base: u32, signs: &[u8], is_big: bool) -> Zeroizing<Vec<u8>> {
     let after_sign = |word: &[u8]| -> Option<usize> { signs.contains(word.first()?).then_some(1) };
     let words = said.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let digits = words.map(|word| {
+    // No number has more bytes than letters, but for a single 0.
+    let mut all = Zeroizing::new(Vec::with_capacity(said.len()));
+    for word in words {
         let is_prefixed = word.strip_prefix(b"0").and_then(after_sign).is_some();
         let start = if is_prefixed { 2 } else { after_sign(word).unwrap_or_default() };
-        word.get(start..).unwrap_or_default()
-    });
-    let number = |digits| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, base).ok());
-    // After a sign alone the digits stand in a bracket.
-    let mut all = Zeroizing::new(Vec::with_capacity(said.len()));
-    all.extend(digits.filter(|digits| !digits.is_empty()).map(|digits| number(digits).unwrap_or_default()));
+        let digits = std::str::from_utf8(word.get(start..).unwrap_or_default()).unwrap_or_default();
+        let number = u64::from_str_radix(digits, base).unwrap_or_default();
+        match number {
+            // After a sign alone the digits stand in a bracket.
+            _ if digits.is_empty() => {}
+            0 => all.push(0),
+            _ => {
+                let bytes = if is_big { number.to_be_bytes() } else { number.to_le_bytes() };
+                all.extend(bytes.into_iter().filter(|byte| *byte != 0));
+            }
+        }
+    }
     all
 }
 
@@ -438,9 +454,61 @@ mod tests {
         }
     }
 
+    /// The words of this many bytes that a dump has, as `od` and `hexdump` print them.
+    fn dumped(bytes: &[u8], size: usize, is_big: bool, show: fn(u64) -> String) -> Vec<String> {
+        let word = |chunk: &[u8]| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            if is_big {
+                word[..size].reverse();
+            }
+            show(u64::from_le_bytes(word))
+        };
+        bytes.chunks(size).map(word).collect()
+    }
+
+    const WORDS: [fn(u64) -> String; 5] = [
+        |word| word.to_string(),
+        |word| format!("{word:05}"),
+        |word| format!("{word:04x}"),
+        |word| format!("{word:#x}"),
+        |word| format!("{word:06o}"),
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_dump_of_a_secret_is_told(
+            before in "[a-z=]{0,9}",
+            secret in "rxl_[0-9A-Za-z]{20,40}",
+            show in 0..WORDS.len(),
+            size in prop::sample::select(vec![1_usize, 2, 4, 8]),
+            is_big: bool,
+            row in prop::sample::select(vec![1_usize, 2, 16]),
+            has_address: bool,
+        ) {
+            let words = dumped(format!("{before}{secret}\n").as_bytes(), size, is_big, WORDS[show]);
+            let address = |row: usize| if has_address { format!("{:07x} ", row * 16) } else { String::new() };
+            let rows = words.chunks(row).enumerate().map(|(at, words)| format!("{} {}\n", address(at), words.join(" ")));
+            let text: String = rows.collect();
+            let said = Said::new(text.as_bytes(), &[secret.as_bytes()]).unwrap();
+            let left = said.0.split(' ').filter(|word| *word != "[...]");
+            let shown = dumped(secret.as_bytes(), size, is_big, WORDS[show]);
+            // Words of eight bytes are as long as a key, but for those of what is left at the end.
+            prop_assert!(said.0 == "[...]" || size == 8 && left.filter(|word| shown.iter().any(|there| there == word)).count() == 0,
+                "{} {}", text, said.0);
+        }
+    }
+
     #[test]
     fn numbers_of_something_else_are_told() {
+        let secret = b"rxl_aBCDEFGH12345678xyzwv";
         let text = "exited with 1 after 120 s: 10 20 30 40 50 60 70 80 90 100 110, 0x72";
-        assert_eq!(Said::new(text.as_bytes(), &[b"rxl_aBCDEFGH12345678xyzwv"]).unwrap().0, text);
+        assert_eq!(Said::new(text.as_bytes(), &[secret]).unwrap().0, text);
+        // Words of what is not the secret.
+        let text =
+            "0000000 060554 062157 071040 072541 071562 0000014 at 10.0.0.12:8200, 2026-11-29 09:36:12 (5041, 0x7278)";
+        assert_eq!(Said::new(text.as_bytes(), &[secret]).unwrap().0, text);
     }
 }

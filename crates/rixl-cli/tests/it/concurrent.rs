@@ -1,6 +1,6 @@
 //! Many rotators of one key at once: one sends.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use rixl_sandbox::{Effect, Fault};
 use rixl_testing::{
@@ -9,7 +9,7 @@ use rixl_testing::{
     wait_for,
 };
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     bench::{Bench, ROTATE, wait_for_calls},
@@ -293,4 +293,74 @@ fn a_machine_that_dies_in_the_middle() {
     });
     assert_eq!((repaired.code, bench.sent()), (0, 2), "{}", repaired.stderr);
     machines.assert_well();
+}
+
+/// A program that stores the secret for longer than a lease.
+struct Slow {
+    machines: Machines,
+    run: Running,
+    path: String,
+}
+
+impl Slow {
+    fn new() -> Option<Self> {
+        let machines = Machines::new()?;
+        let script = "#!/bin/sh\necho $$ >> runs; cat > new; while [ ! -e open ]; do sleep 0.05; done; mv new secret\n";
+        write(&machines.bench.path("put"), script, 0o700);
+        let words =
+            "keys rotate billing001 --to command:FOLDER/put~<-~cat~FOLDER/secret --yes --settle 0s --timeout 4s";
+        let run = machines.rixl(words).env("RIXL_LEASE", "14s").spawn();
+        wait_for("the program", || fs::metadata(machines.bench.path("new")));
+        let path = format!("{}/data/rixl/journal/entries/billing001", machines.mount);
+        Some(Self { machines, run, path })
+    }
+
+    fn entry(&self) -> Value {
+        block_on(self.machines.server.must("GET", &self.path, None))["data"].take()
+    }
+
+    fn runs(&self) -> Vec<String> {
+        let runs = fs::read_to_string(self.machines.bench.path("runs")).unwrap();
+        runs.lines().map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn a_lease_is_kept_while_a_program_stores_the_secret() {
+    let Some(slow) = Slow::new() else { return };
+    let version = || slow.entry()["metadata"]["version"].as_u64().unwrap();
+    // Each is a third of a lease after the one before.
+    let renewed = version() + 4;
+    wait_for("renewals", || Some(version()).filter(|now| *now >= renewed).ok_or(renewed));
+    let held = slow.machines.rixl("keys recover --settle 0s --timeout 4s").run();
+    assert_eq!(held.code, 5, "{}", held.stderr);
+    write(&slow.machines.bench.path("open"), "", 0o600);
+    let run = Run::of(slow.run);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    slow.machines.bench.assert_well();
+}
+
+/// Or it would put its secret over that of whoever has the lock now.
+#[test]
+fn a_program_that_stores_the_secret_ends_with_the_lock() {
+    let Some(mut slow) = Slow::new() else { return };
+    let bench = &slow.machines.bench;
+    let mut data = slow.entry()["data"].take();
+    data["lease"]["owner"] = json!("another");
+    data["lease"]["until"] = json!("2200-01-01T00:00:00Z");
+    block_on(slow.machines.server.must("POST", &slow.path, Some(json!({"data": data}))));
+    let run = wait_for("the run's end", || slow.run.try_wait().unwrap().ok_or("it runs"));
+    assert_eq!(run.code(), Some(6));
+    let runs = slow.runs();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    let is_there = |pid: &str| fs::metadata(format!("/proc/{pid}")).is_ok();
+    wait_for("the program's end", || if is_there(&runs[0]) { Err("it runs") } else { Ok(()) });
+    assert_eq!(fs::read_to_string(bench.path("secret")).unwrap(), bench.key.secret);
+    // Whoever has the lock brings it there.
+    data["lease"]["until"] = json!("2020-01-01T00:00:00Z");
+    block_on(slow.machines.server.must("POST", &slow.path, Some(json!({"data": data}))));
+    write(&bench.path("open"), "", 0o600);
+    let run = slow.machines.rixl("keys recover --settle 0s --timeout 4s").run();
+    assert_eq!((run.code, bench.sent()), (0, 1), "{}", run.stderr);
+    bench.assert_well();
 }

@@ -661,6 +661,47 @@ fn what_a_rehearsal_says_is_in_escrow_is_there() {
     assert!(run.code == 8 && run.stderr.contains("the secret can't be kept in escrow at"), "{}", run.stderr);
 }
 
+/// What a rehearsal left may be opened in an editor, and is the only live secret all the same.
+#[test]
+fn a_rehearsals_escrow_that_was_edited_is_not_wiped() {
+    let bench = Bench::new();
+    script(&bench, "lossy", ": > secret; [ ! -e mended ] || cat > secret");
+    let (escrow, secret) = (bench.path("state/escrow/billing001"), &bench.key.secret);
+    let lose = || {
+        let run = bench.rixl("keys verify --from command:./lossy~<-~cat~secret --key billing001 --rehearse").run();
+        assert_eq!(run.code, 7, "{}", run.stderr);
+    };
+    lose();
+    for kept in [format!("key={secret}\n"), format!("\0{secret}"), secret[1..].to_owned(), "\u{feff}".to_owned()] {
+        write(&escrow, &kept, 0o600);
+        for more in ["", "--drop"] {
+            let run = bench.rixl(&format!("keys recover {more}")).run();
+            assert_eq!(run.code, 3, "{}", run.stderr);
+            assert!(run.stderr.contains("is not what a rehearsal kept there"), "{}", run.stderr);
+            assert!(run.stderr.contains("next: rixl recover\n"), "{}", run.stderr);
+            assert!(!run.stderr.contains(&secret[1..]), "{}", run.stderr);
+            assert_eq!(fs::read_to_string(&escrow).unwrap(), kept);
+        }
+    }
+    // Corrected, but for the editor's line ending.
+    write(&escrow, &format!("{secret}\r\n"), 0o600);
+    write(&bench.path("mended"), "", 0o600);
+    let run = bench.rixl("keys recover").run();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    bench.assert_untouched();
+    // Or the secret is in its place again; or there is nothing to save.
+    fs::remove_file(bench.path("mended")).unwrap();
+    for (held, kept) in [(&**secret, "half"), ("", ""), ("", "\0\0\0")] {
+        lose();
+        write(&bench.path("secret"), held, 0o600);
+        write(&escrow, kept, 0o600);
+        let run = bench.rixl("keys recover").run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        write(&bench.path("secret"), secret, 0o600);
+        bench.assert_untouched();
+    }
+}
+
 /// A rehearsal that is killed while its program writes is ended as one that failed.
 #[test]
 fn a_rehearsal_that_is_killed_is_recovered() {

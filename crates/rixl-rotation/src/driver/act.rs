@@ -20,7 +20,7 @@ use crate::{
         progress::{At, Response},
         seen::{Act, Escrow, Holds, NotRetired, Observation, PlaceSeen, Sent, Stop, StoreFailure},
     },
-    store::{Commit, Version},
+    store::{Commit, StoreError, StoreErrorKind, Version},
 };
 
 /// Longer than any response of RIXL's to such a request that was seen.
@@ -174,7 +174,20 @@ impl Driver {
         self.is_found |= self.is_recovered && self.durable_at.is_none() && self.holds_ours(index);
         let Some(target) = self.places.get(index) else { return Err(StoreFailure::Permanent) };
         let store = Arc::clone(&target.store);
-        let error = match store.commit(Commit::new(&value, expected).with_subject(&self.subject)).await {
+        let held = self.confirm().await;
+        let subject = self.subject.clone();
+        let commit = Commit::new(&value, expected).with_subject(&subject);
+        let written = match self.seen.is_lock_lost {
+            // What is in memory alone is worth the risk.
+            true if self.seen.is_kept == Some(false) => Some(store.commit(commit).await),
+            true => Some(store.commit(commit.without_lock()).await),
+            false => self.if_locked(held, store.commit(commit)).await,
+        };
+        let lost = || {
+            let reason = "the lock was lost while it was written, so that was ended; it may have been written";
+            Err(StoreError::new(StoreErrorKind::Unknown, store.location(), reason))
+        };
+        let error = match written.unwrap_or_else(lost) {
             Ok(committed) => {
                 self.durable_at = Some(self.now());
                 committed.notes.into_iter().for_each(|note| self.warn(note));

@@ -1,6 +1,9 @@
 //! Time that must pass: the lock is kept meanwhile, and others may work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rixl_credentials::ErrorKind;
 
@@ -187,17 +190,71 @@ impl Driver {
         }
     }
 
+    /// Renews the lock if it is due, before something is stored, and tells for how long it is held then, with room to spare.
+    pub(super) async fn confirm(&mut self) -> Duration {
+        let renewal = self.renewal();
+        let held = self.rotator.account.client().timing().elapsed().saturating_sub(self.renewed_at);
+        if held < renewal {
+            return renewal * 2 - held;
+        }
+        match self.try_renew().await {
+            Ok(()) => renewal * 2,
+            Err(lost) => {
+                self.seen.is_lock_lost |= lost.is_some();
+                renewal
+            }
+        }
+    }
+
+    /// Stores something, and keeps the lock, which is held for so long. `None`: it was lost, and this is ended, since a program
+    /// would put this secret over that of whoever has the lock by now. A file is written on a thread, which goes on to its end,
+    /// and Vault by one request with check-and-set, so neither is left half written. What is in memory alone is not let go.
+    pub(super) async fn if_locked<T>(&mut self, held: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        let renewal = self.renewal();
+        let is_kept = self.seen.is_kept != Some(false);
+        let (mut since, mut held) = (Instant::now(), held);
+        loop {
+            let left = held.saturating_sub(since.elapsed());
+            let pause = left.checked_sub(renewal).unwrap_or(if left.is_zero() { renewal } else { left });
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = tokio::time::sleep(pause) => {}
+            }
+            let began = Instant::now();
+            // A server that is silent must not hold this up until another one has the lock.
+            let is_lost = match tokio::time::timeout(renewal, self.try_renew()).await {
+                Ok(Ok(())) => {
+                    (since, held) = (began, renewal * 2);
+                    false
+                }
+                Ok(Err(Some(_))) => true,
+                Ok(Err(None)) | Err(_) => is_kept && since.elapsed() >= held,
+            };
+            if is_lost {
+                self.seen.is_lock_lost = true;
+                return if is_kept { None } else { Some(work.await) };
+            }
+        }
+    }
+
     async fn renew(&mut self) -> Option<Observation> {
+        self.try_renew().await.err().flatten()
+    }
+
+    async fn try_renew(&mut self) -> Result<(), Option<Observation>> {
         let renewed = self.entry.renew().await;
         self.renewed_at = self.rotator.account.client().timing().elapsed();
-        let error = renewed.err()?;
-        if error.kind() != JournalErrorKind::Locked {
-            // It may be back before the lease is over; who writes then finds out.
-            self.warn(error.to_string());
-            return None;
-        }
-        self.journal_error = Some(error);
-        Some(Observation::LockLost)
+        renewed.map_err(|error| {
+            if error.kind() != JournalErrorKind::Locked {
+                // It may be back before the lease is over; who writes then finds out.
+                self.warn(error.to_string());
+                return None;
+            }
+            self.journal_error = Some(error);
+            Some(Observation::LockLost)
+        })
     }
 
     /// How long it is still waited for consumers.

@@ -185,7 +185,8 @@ impl CommandStore {
         Ok(StoredSecret::new(Version::of(secret.as_bytes()), Some(secret.into())))
     }
 
-    async fn write(&self, Commit { secret, expected, is_rehearsal, .. }: Commit<'_>) -> Result<Version, StoreError> {
+    async fn write(&self, request: Commit<'_>) -> Result<Version, StoreError> {
+        let Commit { secret, expected, is_rehearsal, is_unlocked, .. } = request;
         let text = secret.expose_secret();
         if text.is_empty() || text.len() > MAX_SECRET || text.ends_with(['\n', '\r']) {
             let reason = format!("it takes secrets of 1 to {MAX_SECRET} bytes without a line ending at the end");
@@ -198,6 +199,10 @@ impl CommandStore {
         }
         if held.version != *expected {
             return Err(self.error(StoreErrorKind::Conflict, "it was changed since it was last read"));
+        }
+        if is_unlocked {
+            let reason = "the lock is lost, and a program could put this secret over a newer one";
+            return Err(self.error(StoreErrorKind::Unusable, reason));
         }
         let program = name(&self.writer);
         let unknown = |reason: String| Err(self.error(StoreErrorKind::Unknown, reason));

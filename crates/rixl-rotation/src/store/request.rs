@@ -185,12 +185,19 @@ pub struct Commit<'a> {
     /// Whether to write the secret even though it is already there, for a store whose writing can't be tested
     /// otherwise.
     pub is_rehearsal: bool,
+    pub(crate) is_unlocked: bool,
 }
 
 impl<'a> Commit<'a> {
     /// This secret, replacing the entry's content at this version.
     pub fn new(secret: &'a Secret, expected: &'a Version) -> Self {
-        Self { secret, expected, subject: None, is_rehearsal: false }
+        Self { secret, expected, subject: None, is_rehearsal: false, is_unlocked: false }
+    }
+
+    /// By a run that has lost its lock: not where check-and-set is not atomic.
+    pub(crate) fn without_lock(mut self) -> Self {
+        self.is_unlocked = true;
+        self
     }
 
     /// To be written even though it is there.
