@@ -173,7 +173,7 @@ pub(crate) struct Handling {
     /// How long to wait for consumers, once the new secret has settled
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::duration)]
     pub(crate) until_timeout: Duration,
-    /// How long to retry a busy store once the new secret exists
+    /// How long to retry a failing store once the new secret exists
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
     pub(crate) store_patience: Duration,
 }

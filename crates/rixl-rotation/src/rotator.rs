@@ -57,7 +57,7 @@ const CLIENT_GRACE: Duration = Duration::from_secs(3_600);
 /// 6. **Verified.** The new secret was exchanged for a token. If a few attempts within seconds are unclear, the run
 ///    continues if the old one is dead or there is none, since waiting only prolongs the outage, and otherwise leaves
 ///    the secret in escrow.
-/// 7. **Stored.** Check-and-set against the version of step 2, then read back. A busy store is retried. If another
+/// 7. **Stored.** Check-and-set against the version of step 2, then read back. A store that fails is retried. If another
 ///    rotator wrote in the meantime, its live secret stays if ours was live and is now dead; otherwise one more
 ///    rotation makes a secret that is certainly the newest.
 /// 8. **Deployed.** If there is a [deploy step](DeployStep), it has succeeded. Only then is a replaced key ended or deleted.
@@ -396,8 +396,8 @@ impl Rotator {
         self
     }
 
-    /// How long a run retries what is temporary: a busy store, an unclear response about a secret; and a store that refuses a
-    /// secret which the journal could not take either. The default is 60 s.
+    /// How long a run retries what may be temporary: a store that fails, an unclear response about a secret. The default
+    /// is 60 s.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

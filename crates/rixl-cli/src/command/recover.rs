@@ -74,7 +74,7 @@ pub(crate) struct Args {
     /// The quiet time: how long to wait before a stored secret is checked once more
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = when::duration)]
     pub(crate) settle: Duration,
-    /// How long to retry a busy store
+    /// How long to retry a failing store
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = when::duration)]
     pub(crate) store_patience: Duration,
 }

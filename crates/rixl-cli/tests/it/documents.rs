@@ -111,7 +111,8 @@ impl World {
             "run/web",
             "run/secrets",
             "var/lib/billing/acks",
-            "var/lib/rixl",
+            // As the first run has left it.
+            "var/lib/rixl/entries",
         ] {
             fs::create_dir_all(world.path(folder)).unwrap();
         }
