@@ -60,6 +60,7 @@ pub struct RecoverOptions {
     on_live: OnLiveSecret,
     is_dry: bool,
     entries: Vec<String>,
+    is_any_gone: bool,
     redirect: Option<String>,
     instead_of: Option<String>,
 }
@@ -74,6 +75,13 @@ impl RecoverOptions {
     /// Only these entries, by the ids of their keys, or as [`Recovered::entry`] names them. The default is all.
     pub fn with_entries<T: Into<String>>(mut self, entries: impl IntoIterator<Item = T>) -> Self {
         self.entries = entries.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Passes over those of these entries that are not open any more, which is refused otherwise: another rotator may have ended
+    /// one since they were listed.
+    pub fn with_entries_gone(mut self) -> Self {
+        self.is_any_gone = true;
         self
     }
 
@@ -203,7 +211,8 @@ impl Rotator {
         let Unfinished { mut names, mut escrows } =
             unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?;
         let options = &options;
-        if let Some(missing) = options.entries.iter().find(|entry| !names.contains(entry) && !escrows.contains(entry)) {
+        let is_missing = |entry: &&String| !names.contains(entry) && !escrows.contains(entry);
+        if let Some(missing) = options.entries.iter().find(is_missing).filter(|_| !options.is_any_gone) {
             return Err(Failure::refused(format!("there is no unfinished run on {missing}; nothing was sent")));
         }
         let is_asked = |name: &String| options.entries.is_empty() || options.entries.contains(name);

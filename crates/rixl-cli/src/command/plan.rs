@@ -3,7 +3,7 @@
 mod page;
 
 use rixl_credentials::Timestamp;
-use rixl_rotation::{Fleet, OnLiveSecret, OpenRun, RecoverOptions, Rotator, journal::ListUnfinished};
+use rixl_rotation::{Fleet, OnLiveSecret, OpenRun, RecoverOptions, Rotator};
 
 use crate::{
     command::recover,
@@ -117,15 +117,12 @@ pub(super) async fn unfinished(
     }
     let rotator = rotator.clone().with_own_key(seen.groups.iter().any(|group| group.secret.own_key));
     let mut rows = Vec::new();
-    for (mut entries, on_live) in [(plain, OnLiveSecret::Rotate), (parked, OnLiveSecret::RotateUnread)] {
-        // Another machine may have ended one meanwhile.
-        let left = context.journal()?.unfinished(ListUnfinished::new()).await.map_err(rixl_rotation::Failure::from)?;
-        entries.retain(|entry| left.names.contains(entry) || left.escrows.contains(entry));
+    for (entries, on_live) in [(plain, OnLiveSecret::Rotate), (parked, OnLiveSecret::RotateUnread)] {
         // None would be all of them.
         if entries.is_empty() {
             continue;
         }
-        let options = RecoverOptions::default().with_entries(entries).with_on_live(on_live);
+        let options = RecoverOptions::default().with_entries(entries).with_entries_gone().with_on_live(on_live);
         let options = if is_dry { options.with_dry_run() } else { options };
         match rotator.recover(&places::stores_to_recover(context, false), options).await {
             Ok(recovered) => rows.extend(recovered.into_iter().map(|one| {
