@@ -294,26 +294,35 @@ fn processes_that_are_killed_at_their_end_keep_the_chain_whole() {
     bench.assert_well();
 }
 
-/// Of which six runs that end at once find that it is long.
-#[test]
-fn a_long_history_goes_on_in_a_new_file() {
+/// More than a file of it is to have.
+fn with_a_long_history() -> (Bench, Vec<String>) {
     let (bench, mut lines) = with_lines(2);
-    let history = bench.path("state/history");
     let pad = "x".repeat(512 * 1024);
     let long = unlinked(without_sum(&lines[1])).replace("\"by\":\"ops@", &format!("\"by\":\"{pad}@"));
     for _ in 0..33 {
         let line = linked(&long, lines.last().map(|line| without_sum(line)));
         lines.push(with_sum(&line));
     }
-    fs::write(&history, lines.join("\n") + "\n").unwrap();
+    fs::write(bench.path("state/history"), lines.join("\n") + "\n").unwrap();
+    (bench, lines)
+}
+
+#[track_caller]
+fn assert_whole(bench: &Bench, lines: usize) {
+    let check = json(&bench.rixl("history --check --output json").run())["check"].clone();
+    assert_eq!((check["is_whole"].as_bool(), check["lines"].as_u64()), (Some(true), Some(lines as u64)), "{check}");
+}
+
+/// Of which six runs that end at once find that it is long.
+#[test]
+fn a_long_history_goes_on_in_a_new_file() {
+    let (bench, lines) = with_a_long_history();
+    let history = bench.path("state/history");
     let older = || {
         let names = fs::read_dir(bench.path("state")).unwrap().map(|entry| entry.unwrap().path());
         names.filter(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"history.")).collect::<Vec<_>>()
     };
-    let check_whole = |lines: usize| {
-        let check = json(&bench.rixl("history --check --output json").run())["check"].clone();
-        assert_eq!((check["is_whole"].as_bool(), check["lines"].as_u64()), (Some(true), Some(lines as u64)), "{check}");
-    };
+    let check_whole = |lines: usize| assert_whole(&bench, lines);
     // What no receipt tells of yet stays where it is looked for.
     assert_eq!(bench.rotate("").run().code, 0);
     assert!(older().is_empty(), "{:?}", older());
@@ -363,15 +372,8 @@ fn a_long_history_goes_on_in_a_new_file() {
 /// At the moment at which it goes on in a new file.
 #[test]
 fn a_long_history_is_never_empty_and_holds_up_no_run() {
-    let (bench, mut lines) = with_lines(2);
+    let (bench, lines) = with_a_long_history();
     let history = bench.path("state/history");
-    let pad = "x".repeat(512 * 1024);
-    let long = unlinked(without_sum(&lines[1])).replace("\"by\":\"ops@", &format!("\"by\":\"{pad}@"));
-    for _ in 0..33 {
-        let line = linked(&long, lines.last().map(|line| without_sum(line)));
-        lines.push(with_sum(&line));
-    }
-    fs::write(&history, lines.join("\n") + "\n").unwrap();
     let key =
         bench.sandbox.create_key(SeedKey::new("aged").with_id("aged000000").aged(Duration::from_secs(90 * 86_400)));
     write(&bench.path("aged"), &key.secret, 0o600);
@@ -380,10 +382,7 @@ fn a_long_history_is_never_empty_and_holds_up_no_run() {
         let names = fs::read_dir(bench.path("state")).unwrap().map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.as_encoded_bytes().starts_with(b"history.2")).count()
     };
-    let check_whole = |lines: usize| {
-        let check = json(&bench.rixl("history --check --output json").run())["check"].clone();
-        assert_eq!((check["is_whole"].as_bool(), check["lines"].as_u64()), (Some(true), Some(lines as u64)), "{check}");
-    };
+    let check_whole = |lines: usize| assert_whole(&bench, lines);
     // Something is in the way: the run is recorded as it was.
     fs::create_dir_all(bench.path("state/history.new/full")).unwrap();
     let run = by_age();
