@@ -118,9 +118,15 @@ pub(crate) enum Standing {
     /// It is due, and has failed so often that it is left alone for now, or until someone has looked.
     Failed(Due, Failed),
     LeftOut(LeftOut),
+    /// It would be due, and nobody may know its secret: no key, and by what command it is ended.
+    Orphan(Due, String),
     /// An earlier run on it comes first.
     Unfinished,
 }
+
+/// Of what no run has stored the secret of.
+pub(crate) const ORPHAN: &str =
+    "a request whose response was lost seems to have created it, so that nobody may know its secret";
 
 /// What someone has looked at, by its id, its name, or its entry: it is tried again whatever failed before.
 #[derive(Debug, Default)]
@@ -418,7 +424,10 @@ impl Looker<'_> {
             standing: Standing::Fresh,
         };
         if let Some(due) = secret.judge_other(surveyed, self.now) {
-            found.standing = self.standing(secret, due.into(), None, again).await?;
+            found.standing = match surveyed.is_orphan {
+                true => Standing::Orphan(due.into(), format!("rixl clients revoke {}", other.id())),
+                false => self.standing(secret, due.into(), None, again).await?,
+            };
         }
         Ok(self.unless_unfinished(found, again))
     }
@@ -588,6 +597,11 @@ impl<'a> Group<'a> {
                 }
             }),
             Standing::LeftOut(left_out) => Some(Row::left_out_for_good(left_out)),
+            Standing::Orphan(due, command) => {
+                let sentence = format!("{due} is left out: {ORPHAN}; RIXL was not changed");
+                let failure = Failure::refused(sentence).with_next(command.clone());
+                Some(self.row_of(due, Outcome::LeftOut, String::new()).with_failure(failure))
+            }
             _ => None,
         };
         self.keys.iter().filter_map(row).collect()

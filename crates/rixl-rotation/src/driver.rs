@@ -611,19 +611,14 @@ impl Driver {
 
     /// All of them at once: one command deletes them.
     fn warn_of_orphans(&mut self, ids: &[MadeId]) {
-        let told = |warning: &Warning| match &warning.next {
-            Some(Next::DeleteKeys(ids)) => ids.iter().map(MadeId::from).collect(),
-            Some(Next::RevokeCredentials(ids)) => ids.iter().map(MadeId::from).collect(),
-            _ => Vec::new(),
-        };
-        let mut all: Vec<MadeId> = self.warnings.iter().flat_map(told).collect();
+        let mut all: Vec<MadeId> = self.warnings.iter().flat_map(orphans_of).collect();
         let is_new = |id: &&MadeId| !all.contains(id);
         let more: Vec<MadeId> = ids.iter().filter(is_new).cloned().collect();
         if more.is_empty() {
             return;
         }
         all.extend(more);
-        self.warnings.retain(|warning| told(warning).is_empty());
+        self.warnings.retain(|warning| orphans_of(warning).is_empty());
         let noun = self.subject().noun();
         let message = match all.as_slice() {
             [id] => format!(
@@ -745,5 +740,14 @@ impl Driver {
     /// What the request is for, with its article.
     fn subject(&self) -> &Subject {
         &self.intent().subject
+    }
+}
+
+/// The keys or client credentials that a warning is about, because nobody may know their secrets.
+fn orphans_of(warning: &Warning) -> Vec<MadeId> {
+    match &warning.next {
+        Some(Next::DeleteKeys(ids)) => ids.iter().map(MadeId::from).collect(),
+        Some(Next::RevokeCredentials(ids)) => ids.iter().map(MadeId::from).collect(),
+        _ => Vec::new(),
     }
 }

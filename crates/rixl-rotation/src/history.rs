@@ -68,6 +68,10 @@ pub struct Audit {
     /// The client credential that was replaced by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_credential_id: Option<String>,
+    /// Keys, or client credentials, of the same name that requests of the run seem to have created besides: nobody may know
+    /// their secrets, which no run has stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<String>,
     /// Until when tokens may live that were minted with the one before: 15 minutes, the longest life that RIXL publishes, after
     /// it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,6 +23,9 @@ pub(crate) struct LastRotation {
     pub(crate) is_rotation: bool,
     /// Another one was made in its place.
     pub(crate) is_replaced: bool,
+    /// A request created it whose response was lost: nobody may know its secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_orphan: bool,
     /// When the key was to expire, as it was known before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) end_before: Option<Timestamp>,
@@ -117,9 +120,15 @@ fn of_lines(account: &Account, lines: &[String]) -> HashMap<String, LastRotation
 fn of_audit(audit: &Audit) -> Vec<(String, LastRotation)> {
     let mut all = Vec::new();
     let issued_at = audit.issued_at.unwrap_or(audit.at);
-    let mut tell = |entry: String, is_rotation, is_replaced| {
-        all.push((entry, LastRotation { issued_at, is_rotation, is_replaced, end_before: audit.end_before }));
+    let told = |is_rotation, is_replaced| {
+        let is_orphan = false;
+        LastRotation { issued_at, is_rotation, is_replaced, is_orphan, end_before: audit.end_before }
     };
+    for id in &audit.orphans {
+        let entry = if audit.replaced_credential_id.is_some() { owner_of_credential(id) } else { id.clone() };
+        all.push((entry, LastRotation { is_orphan: true, end_before: None, ..told(false, false) }));
+    }
+    let mut tell = |entry: String, is_rotation, is_replaced| all.push((entry, told(is_rotation, is_replaced)));
     let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);
     if !is_new {
         return all;

@@ -227,6 +227,11 @@ pub(crate) fn receipt_of_new(
 }
 
 impl Receipt {
+    /// Whether the secret was stored, as of what a run has just created it is not.
+    pub(crate) fn has_secret(&self) -> bool {
+        self.fingerprint.is_some()
+    }
+
     /// Of what an earlier run than this one has stored.
     pub(crate) fn fingerprint_before(&self, run: &str) -> Option<&str> {
         self.fingerprint.as_deref().filter(|_| self.run != run)

@@ -157,6 +157,8 @@ pub struct SurveyedOther {
     pub since: Option<Timestamp>,
     /// Whether another one has taken its place.
     pub is_replaced: bool,
+    /// Whether a request whose response was lost seems to have created it, so that nobody may know its secret.
+    pub is_orphan: bool,
 }
 
 impl SurveyedOther {
@@ -262,5 +264,6 @@ async fn credentials(account: &Account) -> Result<Vec<Other>, Failure> {
 async fn surveyed(other: Other, rotated: &LastRotations<'_>, account: &Account) -> Result<SurveyedOther, Failure> {
     let last = rotated.of(&other.entry()).await?;
     let since = plan::since(other.created_at(), last.as_ref(), account.now());
-    Ok(SurveyedOther { since, is_replaced: last.is_some_and(|last| last.is_replaced), other })
+    let (is_replaced, is_orphan) = last.map_or((false, false), |last| (last.is_replaced, last.is_orphan));
+    Ok(SurveyedOther { since, is_replaced, is_orphan, other })
 }

@@ -187,6 +187,8 @@ enum Verdict {
     NotDue,
     /// A rotation would not help.
     LeftOut(&'static str),
+    /// Nobody may know its secret.
+    Orphan,
 }
 
 impl Selection {
@@ -347,6 +349,10 @@ impl Selection {
                 let next = Next::Replace(key.id.clone());
                 Judgement::LeftOut(LeftOut { key, reason: reason.to_owned(), next, until: None })
             }
+            Verdict::Orphan => {
+                let next = Next::DeleteKeys(vec![key.id.clone()]);
+                Judgement::LeftOut(LeftOut { key, reason: ORPHAN.to_owned(), next, until: None })
+            }
             Verdict::Due(more) => {
                 reasons.extend(more);
                 let reason = if reasons.is_empty() { "chosen".to_owned() } else { reasons.join(", ") };
@@ -497,6 +503,14 @@ impl Times {
     }
 
     fn ask(self, key: &ApiKey, rotated: Option<&LastRotation>, now: Timestamp) -> Verdict {
+        let is_orphan = self.is_asked_again() && rotated.is_some_and(|rotated| rotated.is_orphan);
+        match self.ask_of_time(key, rotated, now) {
+            Verdict::Due(_) | Verdict::LeftOut(_) if is_orphan => Verdict::Orphan,
+            verdict => verdict,
+        }
+    }
+
+    fn ask_of_time(self, key: &ApiKey, rotated: Option<&LastRotation>, now: Timestamp) -> Verdict {
         let mut reasons = Vec::new();
         // Its successor has its places. Until it is gone, it would seem to be due.
         if self.is_asked_again() && rotated.is_some_and(|rotated| rotated.is_replaced) {
@@ -617,6 +631,7 @@ pub(crate) async fn ask_again(
         Verdict::Due(_) => Ok(()),
         Verdict::NotDue => Err(not_due("it was rotated meanwhile")),
         Verdict::LeftOut(reason) => Err(not_due(reason)),
+        Verdict::Orphan => Err(not_due(ORPHAN)),
     }
 }
 
@@ -643,6 +658,8 @@ pub(crate) fn clocks_agree(account: &Account) -> Result<(), Failure> {
     }
 }
 
+/// Of a key whose secret no run has stored.
+const ORPHAN: &str = "a request whose response was lost seems to have created it, so that nobody may know its secret";
 const MAX_APART: SignedDuration = SignedDuration::from_hours(1);
 const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
 /// How many last rotations are looked up at once.

@@ -16,7 +16,7 @@ use crate::{
     command::status,
     config::{Config, Kind, due::Due},
     context::{Api, Context},
-    declared::{self, Again, Fresh, Group, Key, Part, Standing},
+    declared::{self, Again, Fresh, Group, Key, ORPHAN, Part, Standing},
     failure::{Code, Failure},
     output::{Done, Format, Output},
     table::Table,
@@ -306,6 +306,7 @@ impl Found {
                 (State::Dead, Some(format!("expired at {end:.0}")))
             }
             (Standing::LeftOut(left_out), _) => (State::LeftOut, Some(left_out.reason.clone())),
+            (Standing::Orphan(..), _) => (State::LeftOut, Some(ORPHAN.to_owned())),
             (Standing::Fresh, Some(due)) if let Some(end) = key.expires.filter(|end| *end <= due.from) => {
                 let why = format!("expires at {end:.0}, before it comes to be due at {:.0}", due.from);
                 (State::ExpiresFirst, Some(why))

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use crate::{
     bench::{Bench, ROTATE, files, json, wait_for_calls},
+    clock::clock,
     program::{Program, Run, rixl, write},
 };
 
@@ -323,6 +324,56 @@ fn what_is_unfinished_is_finished_first() {
     assert_live(&bench, &["fleeta0001", "fleetb0001"]);
     assert!(bench.left().is_empty());
     assert_eq!(rotations(&bench, &["fleetb0001"]), [1]);
+}
+
+/// A creation whose response is lost leaves a key that nobody has the secret of, and it comes to be due as its heir does.
+#[test]
+fn what_a_lost_response_has_created_is_never_given_a_place() {
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    add(&bench, "fleet-a", "fleeta0001", 120);
+    begin(&bench);
+    if clock(bench.folder.path()).is_none() {
+        return rixl_testing::skip("no C compiler, so the program's clock can't be set");
+    }
+    let replaced = FLEET.replace("{key_id}", "{key_name}") + "how = \"replace\"\ngrace = \"0s\"\n";
+    std::fs::rename(bench.path("fleeta0001"), bench.path("fleet-a")).unwrap();
+    declare(&bench, &replaced);
+    bench.sandbox.inject(Fault::new(Effect::Close).on("createApiKey")).unwrap();
+    run(bench.rixl("apply --yes --timeout 2s"), 6);
+    let recovered = run(bench.rixl("apply --yes --timeout 2s --output json"), 0);
+    let orphan = json(&recovered)["keys"][0]["orphans"][0].as_str().unwrap().to_owned();
+    let line = json(&run(bench.rixl("history --output json"), 0))["history"][0].clone();
+    assert_eq!(line["orphans"], serde_json::json!([orphan]));
+
+    bench.passes(DAY * 100);
+    let why = "a request whose response was lost seems to have created it";
+    let next = format!("rixl keys delete {orphan}");
+    let plan = run(bench.rixl("plan --output json"), 3);
+    let row = &json(&plan)["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["id"] == *orphan)
+        .unwrap_or_else(|| panic!("{}", plan.stdout))
+        .clone();
+    assert!(row["result"] == "left out" && row["error"]["next"] == *next, "{row}");
+    assert!(row["error"]["message"].as_str().unwrap().contains(why), "{row}");
+    let check = run(bench.rixl("check"), 2);
+    assert!(check.stdout.contains(&orphan) && check.stdout.contains(why), "{}", check.stdout);
+    // Nor where keys are chosen by age.
+    let dry = run(bench.rixl("keys rotate --name fleet-* --older-than 90d --to file:{key_name} --dry-run"), 0);
+    assert!(dry.stderr.contains(&format!("{orphan}: left out: {why}")), "{}", dry.stderr);
+    let apply = run(bench.rixl("apply --yes --output json"), 3);
+    let of_orphan = |result: &&String| result.starts_with(&orphan);
+    assert_eq!(results(&apply).iter().filter(of_orphan).collect::<Vec<_>>(), [&format!("{orphan} left out")]);
+    assert_eq!(bench.sandbox.rotations(&orphan), 0);
+
+    // Someone knows its secret after all.
+    write(&bench.path("known"), "", 0o600);
+    run(bench.rixl(&format!("keys rotate {orphan} --to file:known --yes --settle 0s --new-place")), 0);
+    bench.passes(DAY * 100);
+    let plan = run(bench.rixl("keys rotate --name fleet-* --older-than 90d --to file:{key_name} --dry-run"), 3);
+    assert!(plan.stderr.contains("would go into one place"), "{}", plan.stderr);
 }
 
 /// What one key met, the others may meet, those of the next `[[secret]]` too.

@@ -64,6 +64,28 @@ impl World {
     }
 }
 
+/// Of two credentials of one name, one has no secret that anybody knows.
+#[test]
+fn a_credential_of_a_lost_response_is_left_out() {
+    let world = World::new();
+    let fleet = world.fleet("1ms");
+    let (_, clients) = fleet.split_once("\n\n").unwrap();
+    declare(&world.bench, clients);
+    world.bench.sandbox.inject(Fault::new(Effect::Close).on(CREATE)).unwrap();
+    run(world.rixl("apply --yes --timeout 1s"), 6);
+    run(world.rixl("recover --timeout 1s"), 0);
+    let history = json(&run(world.rixl("history --output json"), 0));
+    let orphan = history["history"][0]["orphans"][0].as_str().unwrap().to_owned();
+    let plan = run(world.rixl("plan --output json"), 3);
+    assert!(results(&plan).contains(&format!("{orphan} left out")), "{}", plan.stdout);
+    assert!(plan.stderr.contains(&format!("next: rixl clients revoke {orphan}")), "{}", plan.stderr);
+    let check = run(world.rixl("check"), 2);
+    assert!(check.stdout.contains("1 left out"), "{}", check.stdout);
+    run(world.rixl(&format!("clients revoke {orphan} --yes")), 0);
+    let plan = run(world.rixl("plan --output json"), 2);
+    assert_eq!(results(&plan).len(), 1, "{}", plan.stdout);
+}
+
 #[test]
 fn endpoints_are_rotated_and_client_credentials_replaced() {
     let world = World::new();

@@ -6,7 +6,7 @@ use rixl_credentials::{CredentialId, EndpointId, Error, ErrorKind, KeyId, Outcom
 
 use zeroize::Zeroizing;
 
-use super::{Driver, New, look};
+use super::{Driver, New, look, orphans_of};
 #[cfg(unix)]
 use crate::batch::Ready;
 use crate::{
@@ -386,7 +386,8 @@ impl Driver {
         }
         self.look_at_old(ending).await;
         // Of what was never begun there is nothing to tell.
-        let audit = self.audit(ending);
+        let mut audit = self.audit(ending);
+        audit.orphans = self.orphans().await;
         let line = match self.entry.lines().is_empty() {
             true => None,
             false => serde_json::to_string(&audit).ok(),
@@ -473,6 +474,22 @@ impl Driver {
         true
     }
 
+    /// What was warned of as created besides, unless another run has stored its secret: that one has had the same name.
+    async fn orphans(&self) -> Vec<String> {
+        let mut orphans = Vec::new();
+        for id in self.warnings.iter().flat_map(orphans_of) {
+            let owner = match self.subject() {
+                Subject::Credential { .. } => owner_of_credential(id.as_str()),
+                _ => id.as_str().to_owned(),
+            };
+            let receipt = self.rotator.receipt_of_key(&owner).await.ok().flatten();
+            if receipt.is_none_or(|receipt| !receipt.has_secret()) {
+                orphans.push(id.as_str().to_owned());
+            }
+        }
+        orphans
+    }
+
     pub(super) fn report(self: Box<Self>, ending: Ending) -> Report {
         let audit = self.audit(ending);
         Report {
@@ -544,6 +561,7 @@ impl Driver {
                 Subject::Credential { credential_id, .. } => Some(credential_id.to_string()),
                 _ => None,
             },
+            orphans: Vec::new(),
             old_tokens_until: self.old_tokens_until().filter(|_| ending == Ending::Replaced),
             signed_with_both_until: outlives.and_then(|time| issued_at?.checked_add(time).ok()),
             name: intent.subject.name().map(str::to_owned),

@@ -4,7 +4,7 @@
 //! is the n-th call of one name on one kind of file, whatever thread makes it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     os::unix::{fs::FileExt as _, process::CommandExt as _},
     process::{Command, Stdio},
@@ -122,7 +122,7 @@ pub(crate) fn run(scene: &Scene, command: &Command, mut decide: impl FnMut(&Call
     kill(group, Signal::SIGCONT).unwrap();
 
     let memory = || File::open(format!("/proc/{group}/mem")).unwrap();
-    let mut tracing = Tracing { scene, memory: memory(), counts: HashMap::new() };
+    let mut tracing = Tracing { scene, memory: memory(), counts: HashMap::new(), connections: HashSet::new() };
     let mut is_ours = false;
     let mut inside: HashMap<Pid, Inside> = HashMap::new();
     let mut calls = Vec::new();
@@ -193,6 +193,8 @@ struct Tracing<'a> {
     scene: &'a Scene,
     memory: File,
     counts: HashMap<(&'static str, Role), usize>,
+    /// The sockets that lead to a server: that of a runtime's own signals is none.
+    connections: HashSet<String>,
 }
 
 impl Tracing<'_> {
@@ -205,6 +207,10 @@ impl Tracing<'_> {
             hit = Some(Hit::Fail(libc::EPERM));
         }
         let mut call = self.call(pid, &registers);
+        if let Some(call) = call.as_ref().filter(|call| call.name == "connect") {
+            self.connections.insert(call.path.clone());
+        }
+        call = call.filter(|call| call.role != Role::Socket || self.connections.contains(&call.path));
         if let Some(call) = &mut call {
             let count = self.counts.entry((call.name, call.role)).or_default();
             *count += 1;
