@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,7 @@ use rixl_rotation::{
     store::{BoxFuture, Commit, Committed, Prepare, Read, Store, StoreError, StoreErrorKind, StoredSecret, Stores},
 };
 use rixl_sandbox::{Effect, Fault};
+use tokio::sync::Notify;
 
 use crate::bench::{Bench, set_private};
 
@@ -54,7 +55,7 @@ struct Watched {
     inner: Arc<dyn Store>,
     commits: AtomicUsize,
     /// The process dies within the first commit, once it is written.
-    dies: AtomicBool,
+    dies: Option<Notify>,
     cannot_read: bool,
     cannot_commit: bool,
 }
@@ -64,7 +65,7 @@ impl Watched {
         Self {
             inner: bench.store(),
             commits: AtomicUsize::new(0),
-            dies: AtomicBool::new(false),
+            dies: None,
             cannot_read: false,
             cannot_commit: false,
         }
@@ -95,7 +96,8 @@ impl Store for Watched {
         }
         Box::pin(async move {
             let committed = self.inner.commit(request).await;
-            if self.dies.load(Ordering::SeqCst) {
+            if let Some(has_died) = &self.dies {
+                has_died.notify_one();
                 std::future::pending::<()>().await;
             }
             committed
@@ -103,13 +105,20 @@ impl Store for Watched {
     }
 }
 
+/// A rotation that ends within the first commit, once that has written the secret.
+async fn dies_at_commit(bench: &Bench, rotator: &Rotator, store: &Arc<Watched>) {
+    tokio::select! {
+        run = rotator.rotate(&bench.key_id, store.clone()) => panic!("it has ended: {run:?}"),
+        () = store.dies.as_ref().unwrap().notified() => assert!(bench.is_stored_live()),
+    }
+}
+
 #[tokio::test]
 async fn what_a_killed_commit_wrote_is_made_durable() {
     let bench = Bench::new();
-    let store = Arc::new(Watched { dies: AtomicBool::new(true), ..Watched::new(&bench) });
+    let store = Arc::new(Watched { dies: Some(Notify::new()), ..Watched::new(&bench) });
     let rotator = bench.rotator();
-    let run = tokio::time::timeout(Duration::from_secs(1), rotator.rotate(&bench.key_id, store.clone()));
-    assert!(run.await.is_err() && bench.is_stored_live());
+    dies_at_commit(&bench, &rotator, &store).await;
     let again = Arc::new(Watched::new(&bench));
     let opened = Arc::clone(&again);
     let stores = Stores::default().with("file:PATH", move |_| Ok(opened.clone()));
@@ -162,9 +171,8 @@ async fn a_store_that_cannot_be_read_does_not_make_a_lost_response_one_in_escrow
 async fn a_run_without_an_escrow_that_is_killed_can_be_ended() {
     let bench = Bench::new();
     let (rotator, blocked) = without_escrow(&bench);
-    let store = Arc::new(Watched { dies: AtomicBool::new(true), ..Watched::new(&bench) });
-    let run = tokio::time::timeout(Duration::from_secs(1), rotator.rotate(&bench.key_id, store));
-    assert!(run.await.is_err() && bench.is_stored_live());
+    let store = Arc::new(Watched { dies: Some(Notify::new()), ..Watched::new(&bench) });
+    dies_at_commit(&bench, &rotator, &store).await;
     fs::remove_dir(blocked).unwrap();
     // Nothing has the secret but the store, and nobody can tell whose it is.
     let report = bench.recover_one().await.unwrap().unwrap();
