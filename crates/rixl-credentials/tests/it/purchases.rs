@@ -208,7 +208,10 @@ fn a_runtime_that_nobody_drives_holds_no_other_up() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (one, two) = (runtime(), runtime());
     one.block_on(async {
-        let _ = tokio::time::timeout(Duration::from_millis(300), list(&client)).await;
+        tokio::select! {
+            listed = list(&client) => panic!("nothing was bought: {listed:?}"),
+            () = gateway.until_bought((1, 0, 0)) => {}
+        }
     });
     assert_eq!(gateway.bought(), (1, 0, 0));
     gateway.set(|rules| rules.exchange = Say::Yes(1_000));
@@ -402,7 +405,10 @@ fn what_stood_still_for_too_long_is_not_waited_for() {
     let (client, timing) = gateway.client();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let _ = tokio::time::timeout(Duration::from_millis(300), list(&client)).await;
+        tokio::select! {
+            listed = list(&client) => panic!("nothing was bought: {listed:?}"),
+            () = gateway.until_bought((1, 0, 0)) => {}
+        }
     });
     gateway.set(|rules| rules.exchange = Say::Yes(1_000));
     // Until then it may still end well.
