@@ -38,7 +38,7 @@ type PlacesFactory<'a> = dyn Fn(&Due) -> Result<Places, StoreError> + Send + Syn
 /// Rotates many keys, or [replaces](Self::with_replacement) them; likewise the secrets of webhook endpoints, and client
 /// credentials, which are always replaced.
 ///
-/// 1. Every key is prepared, and released again: if one can't be, none is rotated.
+/// 1. Every key is prepared, and released again: if one can't be, none is rotated. A journal in Vault is only read for that.
 /// 2. One key goes first, alone; if it was not rotated, another one does.
 /// 3. The others follow, several at once, not counting those in their quiet time. Whether a key selected by age or
 ///    expiry is due is checked again under its lock. The first failure that may have changed a key
@@ -218,6 +218,8 @@ impl Fleet {
             }
         }
         drop(places);
+        let mut looker = self.rotator.clone();
+        looker.is_looking = true;
         let mut waiting = ready.into_iter();
         let mut under_way = FuturesUnordered::new();
         loop {
@@ -225,7 +227,7 @@ impl Fleet {
                 && under_way.len() < self.at_once
                 && let Some(due) = waiting.next()
             {
-                under_way.push(self.prepare_one(due, places_of));
+                under_way.push(self.prepare_one(&looker, due, places_of));
             }
             match under_way.next().await {
                 // The others come to their end: one that is dropped while it locks may leave a file for a moment.
@@ -269,11 +271,12 @@ impl Fleet {
 
     async fn prepare_one(
         &self,
+        looker: &Rotator,
         due: &Due,
         places_of: &PlacesFactory<'_>,
     ) -> Result<(String, Option<Held>, bool), PrepareError> {
         let places = places_of(due).map_err(|error| PrepareError::new(due, error))?;
-        let prepared = self.rotator.prepare_as(due, places, self.grace).await;
+        let prepared = looker.prepare_as(due, places, self.grace).await;
         let prepared = prepared.map_err(|failure| PrepareError::new(due, failure))?;
         Ok((due.entry(), prepared.driver.held(), prepared.driver.may_be_own_key()))
     }

@@ -118,6 +118,8 @@ pub struct Rotator {
     client_format: ClientFormat,
     is_waiting: bool,
     pub(crate) allows_new_place: bool,
+    /// What it prepares is only looked at, and never sent.
+    pub(crate) is_looking: bool,
     pub(crate) cancellation: CancellationToken,
     /// Its fleet was stopped: nothing new is started, and what was sent goes on.
     pub(crate) stopped: CancellationToken,
@@ -359,6 +361,7 @@ impl Rotator {
             client_format: ClientFormat::Pair,
             is_waiting: false,
             allows_new_place: false,
+            is_looking: false,
             cancellation: CancellationToken::new(),
             stopped: CancellationToken::new(),
             rate_limiter: None,
@@ -1004,7 +1007,7 @@ impl Rotator {
             known: Vec::new(),
         };
         let subject = intent.store_subject();
-        let lock = Lock::new(&name).with_subject(&subject).with_server(client.base_url());
+        let lock = Lock::new(&name).with_subject(&subject).with_server(client.base_url()).for_a_look(self.is_looking);
         let mut entry = self.journal.lock(lock).await.map_err(|error| match error.kind() {
             // What can't be read may tell of a request.
             JournalErrorKind::Damaged => Failure::from(error).left_open(Effect::Unknown).with_next(Next::Correct),

@@ -192,7 +192,7 @@ impl VaultJournal {
         Ok((Slot { path, version: found.version }, record))
     }
 
-    async fn lock_now(&self, name: &str) -> Result<Box<dyn Entry>, JournalError> {
+    async fn lock_now(&self, name: &str, is_look: bool) -> Result<Box<dyn Entry>, JournalError> {
         let shared = &self.shared;
         let (slot, record) = self.find(name).await?;
         let lease = Lease { owner: owner(), change: 0, until: shared.now() };
@@ -208,7 +208,11 @@ impl VaultJournal {
             renewed: shared.moment(),
             has_parts,
             is_lost: false,
+            is_look,
         };
+        if is_look {
+            return Ok(Box::new(VaultEntry(Some(entry))));
+        }
         let is_to_be_deleted = entry.change(|_| {}).await?;
         if is_to_be_deleted {
             entry.release().await;
@@ -246,7 +250,7 @@ impl Journal for VaultJournal {
     }
 
     fn lock<'a>(&'a self, request: Lock<'a>) -> BoxFuture<'a, Result<Box<dyn Entry>, JournalError>> {
-        Box::pin(self.lock_now(request.name))
+        Box::pin(self.lock_now(request.name, request.is_for_a_look))
     }
 
     fn look<'a>(&'a self, request: Look<'a>) -> BoxFuture<'a, Result<Looked, JournalError>> {
@@ -772,6 +776,8 @@ struct Locked {
     /// There may be entries with parts of a raw response.
     has_parts: bool,
     is_lost: bool,
+    /// Nobody had it when it was read, and nothing says that we have.
+    is_look: bool,
 }
 
 impl Locked {
@@ -878,7 +884,7 @@ impl Locked {
         }
         self.check_not_lost()?;
         // It gets the lease of the entry.
-        if self.is_due() {
+        if !self.is_look && self.is_due() {
             self.change(|_| {}).await?;
         }
         let found = shared.read(&path).await?;
@@ -889,6 +895,9 @@ impl Locked {
             && shared.has_entry(&record.entry, &lease.owner).await?
         {
             return Err(locked(format!("another rotator is about to write {location}: {lease}")));
+        }
+        if self.is_look {
+            return Ok(());
         }
         let mut slot = Slot { path, version: found.version };
         let record = StoreRecord { entry: self.name.clone(), lease: Some(self.lease.clone()) };
@@ -1130,7 +1139,7 @@ impl Locked {
 
     /// Releases the lock, and leaves the entry's content. Best effort: the leases expire. The locks of stores go with it.
     async fn release(mut self) {
-        if self.is_lost {
+        if self.is_lost || self.is_look {
             return;
         }
         let Record { lines, escrow, .. } = &self.record;
@@ -1157,7 +1166,7 @@ impl Locked {
 
 impl VaultEntry {
     fn locked(&mut self) -> Result<&mut Locked, JournalError> {
-        self.0.as_mut().ok_or_else(closed)
+        self.0.as_mut().filter(|locked| !locked.is_look).ok_or_else(closed)
     }
 }
 
@@ -1167,7 +1176,7 @@ impl Entry for VaultEntry {
     }
 
     fn lock_store<'a>(&'a mut self, request: LockStore<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
-        Box::pin(async move { self.locked()?.lock_store(request).await })
+        Box::pin(async move { self.0.as_mut().ok_or_else(closed)?.lock_store(request).await })
     }
 
     fn append<'a>(&'a mut self, request: Append<'a>) -> BoxFuture<'a, Result<(), JournalError>> {
@@ -1176,7 +1185,14 @@ impl Entry for VaultEntry {
 
     fn renew(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         // Nobody knows how long the wait goes on: all are renewed.
-        Box::pin(async { self.locked()?.change_and_renew(|_| {}, Duration::ZERO).await.map(drop) })
+        Box::pin(async {
+            match &mut self.0 {
+                // There is no lease.
+                Some(locked) if locked.is_look => Ok(()),
+                Some(locked) => locked.change_and_renew(|_| {}, Duration::ZERO).await.map(drop),
+                None => Err(closed()),
+            }
+        })
     }
 
     fn renewal(&self) -> Duration {
@@ -1232,7 +1248,7 @@ fn locked(reason: String) -> JournalError {
 }
 
 fn closed() -> JournalError {
-    JournalError::new(JournalErrorKind::Unusable, "the entry was closed")
+    JournalError::new(JournalErrorKind::Unusable, "the entry was closed, or only looked at")
 }
 
 /// Names this lock; for people, with the machine and process in it.

@@ -3,12 +3,13 @@
 
 use std::{fs, time::Duration};
 
-use rixl_sandbox::Effect;
+use rixl_sandbox::{Effect, SeedKey};
 use rixl_testing::{
     vault::{Manner, Vault},
     wait_for,
 };
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -23,9 +24,9 @@ fn in_vault(program: Program, vault: &Vault) -> Program {
 }
 
 /// The requests of one rotation of a process of its own, the writes that were carried out, and those that check-and-set refused.
-fn counted(bench: &Bench, vault: &Vault) -> (Vec<String>, usize, usize) {
+fn counted(bench: &Bench, vault: &Vault, words: &str) -> (Vec<String>, usize, usize) {
     let before = (vault.requests().len(), vault.refused().len());
-    let run = in_vault(bench.rixl("keys rotate billing001 --to vault:kv/app#key --yes --settle 0s"), vault).run();
+    let run = in_vault(bench.rixl(words), vault).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     let is_write = |request: &&String| !request.starts_with("GET ");
     let requests = vault.requests().split_off(before.0);
@@ -173,10 +174,10 @@ fn a_rotation_makes_no_more_requests_than_are_accounted_for() {
     let (bench, vault) = (Bench::new(), Vault::start());
     vault.put("app", "key", bench.key.secret.as_str());
     vault.put("app", "other", "stays");
-    counted(&bench, &vault);
+    counted(&bench, &vault, ROTATE_ONE);
     // From then on there are receipts, and a history.
     for _ in 0..2 {
-        let (requests, writes, refused) = counted(&bench, &vault);
+        let (requests, writes, refused) = counted(&bench, &vault, ROTATE_ONE);
         let all = requests.join("\n");
         assert!(requests.len() <= REQUESTS, "{} requests:\n{all}", requests.len());
         assert!(writes <= WRITES, "{writes} writes:\n{all}");
@@ -193,3 +194,32 @@ const REQUESTS: usize = 28;
 const WRITES: usize = 11;
 /// One proves that the place can be written, and one that the last line of the history has its entry.
 const REFUSED: usize = 2;
+const ROTATE_ONE: &str = "keys rotate billing001 --to vault:kv/app#key --yes --settle 0s";
+
+/// All of a fleet are prepared before the first is sent, and again one by one: the first time, the state is only read.
+#[test]
+fn to_look_at_a_fleet_writes_nothing() {
+    let (bench, vault) = (Bench::new(), Vault::start());
+    let other = bench.sandbox.create_key(SeedKey::new("other").with_id("other00001"));
+    vault.put("billing", "key", bench.key.secret.as_str());
+    vault.put("other", "key", other.secret.as_str());
+    let fleet = "keys rotate billing001 other00001 --to vault:kv/{key_name}#key --yes --settle 0s";
+    counted(&bench, &vault, fleet);
+    let (requests, writes, refused) = counted(&bench, &vault, &format!("{fleet} --dry-run"));
+    // Whether each place can be written.
+    assert_eq!((writes, refused), (0, 2), "{}", requests.join("\n"));
+    let (requests, writes, refused) = counted(&bench, &vault, fleet);
+    assert!(writes <= 2 * WRITES && refused <= 2 * REFUSED + 2, "{writes}, {refused}: {}", requests.join("\n"));
+
+    // What another has is seen all the same.
+    bench.inject(Effect::DelayHead(Duration::from_secs(60)));
+    let held = in_vault(bench.rixl("keys rotate other00001 --to vault:kv/other#key --yes"), &vault).spawn();
+    wait_for_calls(&bench.sandbox, ROTATE, 5);
+    for words in [format!("{fleet} --dry-run"), fleet.to_owned()] {
+        let run = in_vault(bench.rixl(&words), &vault).run();
+        assert!(run.code != 0 && run.stderr.contains("has locked the entry other00001"), "{}", run.stderr);
+    }
+    held.send(Signal::KILL);
+    let _ = Run::of(held);
+    assert_eq!(bench.sent(), 5);
+}

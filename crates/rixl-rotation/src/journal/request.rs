@@ -13,17 +13,26 @@ pub struct Lock<'a> {
     pub subject: Option<&'a Subject>,
     /// Where RIXL is: there, an entry of this name is of one key, whatever journal it is in.
     pub server: Option<&'a str>,
+    /// Nothing will be written, and the entry is dropped soon: that nobody else has locked it, or a place of it, may be looked up,
+    /// where it costs a write to lock it.
+    pub is_for_a_look: bool,
 }
 
 impl<'a> Lock<'a> {
     /// The entry of this name.
     pub fn new(name: &'a str) -> Self {
-        Self { name, subject: None, server: None }
+        Self { name, subject: None, server: None, is_for_a_look: false }
     }
 
     /// Where RIXL is.
     pub fn with_server(mut self, server: &'a str) -> Self {
         self.server = Some(server);
+        self
+    }
+
+    /// Nothing will be written.
+    pub fn for_a_look(mut self, is_for_a_look: bool) -> Self {
+        self.is_for_a_look = is_for_a_look;
         self
     }
 
