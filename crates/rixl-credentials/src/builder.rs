@@ -403,8 +403,8 @@ impl ClientBuilder {
         };
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| {
-                let detail =
-                    "the HTTP client could not be built: a bad user agent or certificate, or TLS could not be set up";
+                let detail = "the HTTP client could not be built: a bad user agent or certificate, or TLS could not be set up, \
+                              such as without ca-certificates";
                 configuration(detail).with_source(Opaque::from(error))
             })
         };

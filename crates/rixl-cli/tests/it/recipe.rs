@@ -190,6 +190,11 @@ fn a_unit_has_what_the_config_says() {
         run(place.rixl(&format!("recipe {system} --account a1")), 0);
     }
     // What it can't write it refuses.
+    for name in ["a\\\\b", " a", "a ", "a:b"] {
+        let place = Place::with(&accounts(&[&format!("credential = \"{name}\"")]));
+        let refused = run(place.rixl("recipe systemd"), 2);
+        assert!(refused.stderr.contains("LoadCredential= can't hold "), "{}", refused.stderr);
+    }
     let place = Place::with(&FLEET.replace("file:{key_id}", "file:a\\\\b/{key_id}"));
     let refused = run(place.rixl("recipe systemd"), 2);
     assert!(refused.stderr.contains("ReadWritePaths= can't hold "), "{}", refused.stderr);

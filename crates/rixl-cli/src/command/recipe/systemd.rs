@@ -19,7 +19,9 @@ pub(super) fn of(facts: &Facts<'_>) -> Result<String, Failure> {
         words.extend(["--token-file".into(), "%d/rixl-token".into()]);
     }
     for name in facts.credentials() {
-        let is_plain = name.chars().all(|letter| (' '..='~').contains(&letter) && letter != ':');
+        // Blanks around it would be lost, and what `\` is before.
+        let is_plain = name.trim() == name
+            && name.chars().all(|letter| (' '..='~').contains(&letter) && !matches!(letter, ':' | '\\'));
         let name = is_plain.then(|| name.replace('%', "%%")).ok_or_else(|| unfit("LoadCredential=", name))?;
         credential(&name, format!("{CREDENTIALS}/{name}"));
         notes.push(format!("{CREDENTIALS}/{name} has the token, with mode 0600"));
