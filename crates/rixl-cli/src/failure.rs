@@ -308,11 +308,11 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         Next::OtherCredential => Some(format!("{} (with another credential)", recover())),
         Next::DeleteKeys(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            Some(format!("rixl keys delete {}", ids.join(" ")))
+            Some(format!("rixl keys delete{} {}", flags(), ids.join(" ")))
         }
         Next::RevokeCredentials(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            Some(format!("rixl clients revoke {}", ids.join(" ")))
+            Some(format!("rixl clients revoke{} {}", flags(), ids.join(" ")))
         }
         Next::Replace(id) => Some(format!("rixl keys replace {id} --to STORE (or, for another key, rixl keys create)")),
         Next::NameExpiry(id) => Some(format!("rixl keys replace {id} --to STORE --expires WHEN")),
