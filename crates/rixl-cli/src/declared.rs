@@ -206,7 +206,9 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
     }
     if parts.is_empty() {
         let of = context.global.account.as_ref().map(|name| format!(" of the account {name}")).unwrap_or_default();
-        return Err(Failure::usage(format!("{} declares no [[secret]]{of}; RIXL was not changed", config.shown())));
+        let sentence = format!("{} declares no [[secret]]{of}; RIXL was not changed", config.shown());
+        let next = "of one that `rixl init` wrote there, say in to where the secret is read, and remove the #";
+        return Err(Failure::usage(sentence).with_next(next));
     }
     keep_credential(context, config, &parts)?;
     Ok(parts)

@@ -89,6 +89,7 @@ fn the_file_is_found_upwards_and_named() {
     };
     let none = run(check(""), 2);
     assert!(none.stderr.contains("there is no rixl.toml here or in a folder above"), "{}", none.stderr);
+    assert!(none.stderr.contains("\n  next: rixl init, "), "{}", none.stderr);
     fs::write(place.path().join("rixl.toml"), FLEET).unwrap();
     let found = run(check(""), 0);
     assert!(found.stdout.ends_with("/rixl.toml: 0 accounts, 1 secret\n"), "{}", found.stdout);
