@@ -429,7 +429,7 @@ impl Config {
     pub(crate) fn required(global: &Global) -> Result<Self, Failure> {
         Self::find(global)?.ok_or_else(|| {
             Failure::usage(format!("there is no {FILE} here or in a folder above; RIXL was not changed"))
-                .with_next("write one, or name it with --config FILE (`rixl config schema` says what may stand in it)")
+                .with_next("rixl init, which writes one, or name it with --config FILE")
         })
     }
 

@@ -7,8 +7,8 @@ use std::{
 
 use rixl_credentials::{ApiKey, CredentialId, EndpointId, KeyId, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
-    Account, Due, Failed, Judgement, LeftOut, OpenRun, Selection, Surveyed, SurveyedOther, failed, journal::Journal,
-    open_runs, survey_others,
+    Account, Due, Failed, Judgement, LeftOut, Next, OpenRun, Selection, Surveyed, SurveyedOther, failed,
+    journal::Journal, open_runs, survey_others,
 };
 
 use crate::{
@@ -93,6 +93,8 @@ pub(crate) struct Key {
     /// When it comes or came to be due; `None`: its age and its end are not known.
     pub(crate) due: Option<DueTimes>,
     pub(crate) standing: Standing,
+    /// It shares its name with what is in use, and never gets its place.
+    is_orphan: bool,
 }
 
 impl Key {
@@ -118,8 +120,8 @@ pub(crate) enum Standing {
     /// It is due, and has failed so often that it is left alone for now, or until someone has looked.
     Failed(Due, Failed),
     LeftOut(LeftOut),
-    /// It would be due, and nobody may know its secret: no key, and by what command it is ended.
-    Orphan(Due, String),
+    /// It would be due, and nobody may know its secret.
+    Orphan(Due, Next),
     /// An earlier run on it comes first.
     Unfinished,
 }
@@ -204,7 +206,9 @@ pub(crate) fn parts<'a>(context: &Context, config: &'a Config) -> Result<Vec<Par
     }
     if parts.is_empty() {
         let of = context.global.account.as_ref().map(|name| format!(" of the account {name}")).unwrap_or_default();
-        return Err(Failure::usage(format!("{} declares no [[secret]]{of}; RIXL was not changed", config.shown())));
+        let sentence = format!("{} declares no [[secret]]{of}; RIXL was not changed", config.shown());
+        let next = "of one that `rixl init` wrote there, say in to where the secret is read, and remove the #";
+        return Err(Failure::usage(sentence).with_next(next));
     }
     keep_credential(context, config, &parts)?;
     Ok(parts)
@@ -304,7 +308,7 @@ impl<'a> Part<'a> {
             if surveyed.is_replaced {
                 continue;
             }
-            if has_replaced {
+            if has_replaced && !looker.is_orphan(&surveyed) {
                 *of_name.entry(surveyed.key.name.clone()).or_default() += 1;
             }
             let Some(group) = group_of(&mut groups, &surveyed.key) else {
@@ -403,8 +407,13 @@ impl Looker<'_> {
             expires: key.expiring_at,
             due: due.min_by_key(|due| due.from),
             standing: Standing::Fresh,
+            is_orphan: self.is_orphan(surveyed),
         };
         found.standing = match secret.judge(surveyed, is_only_one, self.now) {
+            Judgement::Due(due) if found.is_orphan => {
+                let next = Next::DeleteKeys(vec![due.key.id.clone()]);
+                Standing::Orphan(due.into(), next)
+            }
             Judgement::Due(due) => self.standing(secret, due.into(), key.expiring_at, again).await?,
             Judgement::LeftOut(left_out) => Standing::LeftOut(left_out),
             _ => Standing::Fresh,
@@ -422,14 +431,29 @@ impl Looker<'_> {
             expires: None,
             due: secret.due(other.id(), surveyed.since, None).into_iter().flatten().next(),
             standing: Standing::Fresh,
+            is_orphan: surveyed.is_orphan || self.is_of_open_run(other.id()),
         };
         if let Some(due) = secret.judge_other(surveyed, self.now) {
-            found.standing = match surveyed.is_orphan {
-                true => Standing::Orphan(due.into(), format!("rixl clients revoke {}", other.id())),
+            found.standing = match found.is_orphan {
+                true => Standing::Orphan(
+                    due.into(),
+                    Next::RevokeCredentials(CredentialId::new(other.id()).ok().into_iter().collect()),
+                ),
                 false => self.standing(secret, due.into(), None, again).await?,
             };
         }
         Ok(self.unless_unfinished(found, again))
+    }
+
+    fn is_orphan(&self, surveyed: &Surveyed) -> bool {
+        let key = &surveyed.key;
+        let is_unused = key.last_used.is_none() && !key.is_last_used_unknown;
+        surveyed.is_orphan || is_unused && self.is_of_open_run(key.id.as_str())
+    }
+
+    /// Whether an unfinished run seems to have created it, by a request whose response was lost.
+    fn is_of_open_run(&self, id: &str) -> bool {
+        self.open.iter().any(|run| run.orphans.iter().any(|orphan| orphan == id))
     }
 
     fn unless_unfinished(&self, key: Key, again: &mut Again) -> Key {
@@ -485,7 +509,7 @@ impl<'a> Group<'a> {
             self.ids.insert(key.id.clone());
         }
         // One that is being replaced has the place of its successor.
-        if !matches!(key.standing, Standing::Unfinished) {
+        if !matches!(key.standing, Standing::Unfinished) && !key.is_orphan {
             self.count += 1;
             if self.places.shared().is_some() {
                 self.names.insert(key.name.clone());
@@ -597,10 +621,16 @@ impl<'a> Group<'a> {
                 }
             }),
             Standing::LeftOut(left_out) => Some(Row::left_out_for_good(left_out)),
-            Standing::Orphan(due, command) => {
-                let sentence = format!("{due} is left out: {ORPHAN}; RIXL was not changed");
-                let failure = Failure::refused(sentence).with_next(command.clone());
-                Some(self.row_of(due, Outcome::LeftOut, String::new()).with_failure(failure))
+            Standing::Orphan(due, next) => {
+                let mut failure = Failure::refused(format!("{due} is left out: {ORPHAN}; RIXL was not changed"));
+                failure.words.next = failure::command(next);
+                let row = Row::looked_at(
+                    due.id().to_owned(),
+                    due.name().map(str::to_owned),
+                    Outcome::LeftOut,
+                    ORPHAN.to_owned(),
+                );
+                Some(self.row(row).with_failure(failure))
             }
             _ => None,
         };

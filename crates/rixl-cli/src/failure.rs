@@ -308,11 +308,11 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         Next::OtherCredential => Some(format!("{} (with another credential)", recover())),
         Next::DeleteKeys(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            Some(format!("rixl keys delete {}", ids.join(" ")))
+            Some(format!("rixl keys delete{} {}", flags(), ids.join(" ")))
         }
         Next::RevokeCredentials(ids) => {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            Some(format!("rixl clients revoke {}", ids.join(" ")))
+            Some(format!("rixl clients revoke{} {}", flags(), ids.join(" ")))
         }
         Next::Replace(id) => Some(format!("rixl keys replace {id} --to STORE (or, for another key, rixl keys create)")),
         Next::NameExpiry(id) => Some(format!("rixl keys replace {id} --to STORE --expires WHEN")),
@@ -398,11 +398,16 @@ fn next_after(code: Code, operation: Operation) -> Option<String> {
     Some(next.to_owned())
 }
 
-/// A server that does not know the first routes responds in the same way as one that does not know the key.
+/// A server that does not know the first routes, or the organization, responds in the same way as one that does not know the key.
 fn other_routes(error: &Error) -> Option<String> {
     let is_likely = error.is_not_found() && !is_about_tokens(error.operation());
-    let next = "set RIXL_ORG_ID to the organization's id, which an account of today needs; if it still is not found, check the id";
-    (is_likely && FIRST_ROUTES.get() == Some(&true)).then(|| next.to_owned())
+    let next = match FIRST_ROUTES.get()? {
+        true => {
+            "set RIXL_ORG_ID to the organization's id, which an account of today needs; if it still is not found, check the id"
+        }
+        false => "check the ids, that of the organization, too: --org, RIXL_ORG_ID, or organization in rixl.toml",
+    };
+    is_likely.then(|| next.to_owned())
 }
 
 #[cfg(test)]

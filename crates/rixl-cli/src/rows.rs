@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use crate::{
     context::Context,
-    failure::{Code, Failure, Words, command, with_command},
+    failure::{Code, Failure, Words, command, flags, with_command},
     log::{self, Fields},
     output::{Done, Format, Lines, Output},
     places::Destinations,
@@ -516,7 +516,8 @@ pub(crate) fn say_all(output: Output, rows: &[Row]) {
         if !orphans.is_empty() {
             let (count, were) = (orphans.len(), if orphans.len() == 1 { " was" } else { "s were" });
             output.warn(format_args!(
-                "{count} {what}{were} created whose secret may be one that was lost; if nobody knows it, run `rixl {command} {}`",
+                "{count} {what}{were} created whose secret may be one that was lost; if nobody knows it, run `rixl {command}{} {}`",
+                flags(),
                 shown(&orphans.join(" "))
             ));
         }

@@ -473,7 +473,10 @@ struct Walked {
 /// said: those of `/proc` that are no text, and those that another user may have planted. The kernel's own protection
 /// (`protected_symlinks`) can be off, and does not see a link that is resolved as text.
 fn walk(path: &Path) -> Result<Walked, Trouble> {
-    let no_folder = |error: Errno| Trouble::io("its folder can't be found", error.into());
+    let no_folder = |error: Errno| match error {
+        Errno::NOENT => Trouble::unusable("its folder does not exist: `mkdir -p` it, or mount it"),
+        error => Trouble::io("its folder can't be found", error.into()),
+    };
     let open = |folder: BorrowedFd<'_>, name: &OsStr| {
         let flags = PASSING | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(folder, name, flags, Mode::empty()).map_err(no_folder)

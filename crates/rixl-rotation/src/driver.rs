@@ -464,7 +464,9 @@ impl Driver {
                 *value = self.value(*place).map_or(*value, |secret| look::digest(&secret));
             }
             Record::Sending(sending) => {
-                self.warn_of_orphans(&sending.orphans);
+                // What the one before has made, where this run does not come back to it.
+                let made = self.issued.as_ref().and_then(New::made_id).filter(|_| self.subject().rules().creates);
+                sending.orphans.extend(made.filter(|made| !sending.orphans.contains(made)));
                 let is_further = sending.number > self.progress.requests.number && self.rotations() > 0;
                 if is_further && self.subject().rules().outlives.is_some() {
                     self.warn(AGAIN);
@@ -610,17 +612,13 @@ impl Driver {
     }
 
     /// All of them at once: one command deletes them.
-    fn warn_of_orphans(&mut self, ids: &[MadeId]) {
-        let mut all: Vec<MadeId> = self.warnings.iter().flat_map(orphans_of).collect();
-        let is_new = |id: &&MadeId| !all.contains(id);
-        let more: Vec<MadeId> = ids.iter().filter(is_new).cloned().collect();
-        if more.is_empty() {
-            return;
-        }
-        all.extend(more);
-        self.warnings.retain(|warning| orphans_of(warning).is_empty());
+    fn warn_of_orphans(&mut self, all: &[MadeId]) {
+        let is_of_orphans =
+            |warning: &Warning| matches!(warning.next, Some(Next::DeleteKeys(_) | Next::RevokeCredentials(_)));
+        self.warnings.retain(|warning| !is_of_orphans(warning));
         let noun = self.subject().noun();
-        let message = match all.as_slice() {
+        let message = match all {
+            [] => return,
             [id] => format!(
                 "the {noun} {} of the same name was created since then, and its secret may be the one that was lost",
                 id.as_str()
@@ -740,14 +738,5 @@ impl Driver {
     /// What the request is for, with its article.
     fn subject(&self) -> &Subject {
         &self.intent().subject
-    }
-}
-
-/// The keys or client credentials that a warning is about, because nobody may know their secrets.
-fn orphans_of(warning: &Warning) -> Vec<MadeId> {
-    match &warning.next {
-        Some(Next::DeleteKeys(ids)) => ids.iter().map(MadeId::from).collect(),
-        Some(Next::RevokeCredentials(ids)) => ids.iter().map(MadeId::from).collect(),
-        _ => Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         Index, Journal, JournalError, JournalErrorKind, Lock, ReadHistory, ReadReceipt, ReadUnindexed, Receipt,
         Unindexed,
     },
+    ledger,
     protocol::intent::{owner_of_credential, owner_of_endpoint},
     store::hex,
 };
@@ -70,6 +71,16 @@ impl<'a> LastRotations<'a> {
 
     /// That of this entry.
     pub(crate) async fn of(&self, entry: &str) -> Result<Option<LastRotation>, JournalError> {
+        let mut last = self.told(entry).await?;
+        // Of the same name, and made and stored by another run meanwhile.
+        if let Some(last) = last.as_mut().filter(|last| last.is_orphan) {
+            let put = ledger::of_owner(self.journal, self.account.client().base_url(), entry).await?;
+            last.is_orphan = put.is_none_or(|put| !put.has_secret());
+        }
+        Ok(last)
+    }
+
+    async fn told(&self, entry: &str) -> Result<Option<LastRotation>, JournalError> {
         let unindexed = self.unindexed.get(entry).copied();
         // Each of these lines is newer than what a receipt tells, or is what it tells.
         if unindexed.is_some() || !self.has_index {

@@ -232,6 +232,11 @@ impl Receipt {
         self.fingerprint.is_some()
     }
 
+    /// Whether this run has left it.
+    pub(crate) fn is_of(&self, run: &str) -> bool {
+        self.run == run
+    }
+
     /// Of what an earlier run than this one has stored.
     pub(crate) fn fingerprint_before(&self, run: &str) -> Option<&str> {
         self.fingerprint.as_deref().filter(|_| self.run != run)
@@ -260,6 +265,15 @@ async fn receipt(journal: &dyn Journal, name: &str) -> Result<Option<Receipt>, J
         JournalError::new(JournalErrorKind::Damaged, reason)
     };
     receipt.ok_or_else(unreadable).map(Some)
+}
+
+/// What the last run on a key left, of any journal.
+pub(crate) async fn of_owner(
+    journal: &dyn Journal,
+    base_url: &str,
+    owner: &str,
+) -> Result<Option<Receipt>, JournalError> {
+    receipt(journal, &of_key(base_url, owner)).await
 }
 
 /// The entry of the run that has created this key, as long as that may be open.
@@ -462,7 +476,7 @@ impl Rotator {
 
     /// What the last run on this key left.
     pub(crate) async fn receipt_of_key(&self, owner: &str) -> Result<Option<Receipt>, JournalError> {
-        self.receipt(&of_key(self.account.client().base_url(), owner)).await
+        of_owner(&*self.journal, self.account.client().base_url(), owner).await
     }
 
     /// Where the secret of this key is besides, by its receipt: such a place would keep a dead one.

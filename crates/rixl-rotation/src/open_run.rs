@@ -33,6 +33,9 @@ pub struct OpenRun {
     pub stores: Vec<String>,
     /// The fingerprint of the secret that is stored, if it is in all places.
     pub fingerprint: Option<String>,
+    /// Keys, or client credentials, of the same name that earlier requests of it seem to have created: nobody may know their
+    /// secrets.
+    pub orphans: Vec<String>,
     /// When its first request was about to be sent.
     pub since: Option<Timestamp>,
     /// What it has done to the key so far.
@@ -101,6 +104,7 @@ fn unread(entry: String) -> OpenRun {
         name: None,
         stores: Vec::new(),
         fingerprint: None,
+        orphans: Vec::new(),
         since: None,
         effect: Effect::Unknown,
         situation: String::new(),
@@ -154,6 +158,7 @@ async fn open_run(journal: &dyn Journal, name: String) -> Option<OpenRun> {
             run.name = progress.intent.subject.name().map(str::to_owned);
             run.stores = progress.kept().map(|(_, place)| place.given.clone()).collect();
             run.since = Some(progress.intent.began);
+            run.orphans = progress.requests.orphans.iter().map(|id| id.as_str().to_owned()).collect();
             run.effect = progress.effect();
             run.waits_until = progress.waits_until();
             run.is_parked = progress.is_parked();

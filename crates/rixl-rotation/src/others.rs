@@ -157,7 +157,7 @@ pub struct SurveyedOther {
     pub since: Option<Timestamp>,
     /// Whether another one has taken its place.
     pub is_replaced: bool,
-    /// Whether a request whose response was lost seems to have created it, so that nobody may know its secret.
+    /// Whether a request whose response was lost seems to have created it, and it was never used since.
     pub is_orphan: bool,
 }
 
@@ -265,5 +265,10 @@ async fn surveyed(other: Other, rotated: &LastRotations<'_>, account: &Account) 
     let last = rotated.of(&other.entry()).await?;
     let since = plan::since(other.created_at(), last.as_ref(), account.now());
     let (is_replaced, is_orphan) = last.map_or((false, false), |last| (last.is_replaced, last.is_orphan));
+    let is_unused = match &other {
+        Other::Webhook { .. } => false,
+        Other::Client(credential) => credential.last_used_at.is_none() && !credential.is_last_used_unknown,
+    };
+    let is_orphan = is_orphan && is_unused;
     Ok(SurveyedOther { since, is_replaced, is_orphan, other })
 }

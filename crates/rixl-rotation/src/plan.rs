@@ -112,6 +112,8 @@ pub struct Surveyed {
     pub since: Option<Timestamp>,
     /// Whether another key has taken its place.
     pub is_replaced: bool,
+    /// Whether a request whose response was lost seems to have created it, and it was never used since.
+    pub is_orphan: bool,
     last: Option<LastRotation>,
 }
 
@@ -306,8 +308,9 @@ impl Selection {
         clocks_agree(account)?;
         let last = rotated.of(key.id.as_str()).await?;
         let is_replaced = last.is_some_and(|last| last.is_replaced);
+        let is_orphan = is_orphan(&key, last.as_ref());
         let since = since(key.created_at, last.as_ref(), account.now());
-        Ok(Some(Surveyed { since, key, is_replaced, last }))
+        Ok(Some(Surveyed { since, key, is_replaced, is_orphan, last }))
     }
 
     /// What the conditions that time changes say of a surveyed key now. They are asked once more under its lock.
@@ -503,7 +506,7 @@ impl Times {
     }
 
     fn ask(self, key: &ApiKey, rotated: Option<&LastRotation>, now: Timestamp) -> Verdict {
-        let is_orphan = self.is_asked_again() && rotated.is_some_and(|rotated| rotated.is_orphan);
+        let is_orphan = self.is_asked_again() && is_orphan(key, rotated);
         match self.ask_of_time(key, rotated, now) {
             Verdict::Due(_) | Verdict::LeftOut(_) if is_orphan => Verdict::Orphan,
             verdict => verdict,
@@ -566,6 +569,11 @@ impl Times {
     }
 }
 
+/// Whoever uses it knows its secret.
+fn is_orphan(key: &ApiKey, rotated: Option<&LastRotation>) -> bool {
+    rotated.is_some_and(|rotated| rotated.is_orphan) && key.last_used.is_none() && !key.is_last_used_unknown
+}
+
 /// Since when the secret of what was created then is in use, as far as that is known.
 pub(crate) fn since(
     created_at: Option<Timestamp>,
@@ -574,7 +582,7 @@ pub(crate) fn since(
 ) -> Option<Timestamp> {
     // A clock that was wrong must not hide a key until its time has come.
     let is_past = |at: &Timestamp| *at <= now.saturating_add(SKEW).unwrap_or(now);
-    let issued_at = rotated.map(|rotated| rotated.issued_at).filter(is_past);
+    let issued_at = rotated.filter(|rotated| !rotated.is_orphan).map(|rotated| rotated.issued_at).filter(is_past);
     issued_at.max(created_at.filter(is_past))
 }
 
@@ -660,7 +668,7 @@ pub(crate) fn clocks_agree(account: &Account) -> Result<(), Failure> {
 
 /// Of a key whose secret no run has stored.
 const ORPHAN: &str = "a request whose response was lost seems to have created it, so that nobody may know its secret";
-const MAX_APART: SignedDuration = SignedDuration::from_hours(1);
+pub(crate) const MAX_APART: SignedDuration = SignedDuration::from_hours(1);
 const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
 /// How many last rotations are looked up at once.
 const READERS: usize = 8;

@@ -409,7 +409,8 @@ fn header(what: &str, text: &str) -> Result<HeaderValue, VaultConfigError> {
 }
 
 pub(crate) fn token_header(token: &Secret) -> Result<HeaderValue, VaultConfigError> {
-    let mut token = header("token", token.expose_secret())?;
+    // A variable made from a file ends with the file's last newline.
+    let mut token = header("token", token.expose_secret().trim())?;
     token.set_sensitive(true);
     Ok(token)
 }
@@ -576,7 +577,9 @@ mod tests {
         for address in ["http://localhost:1", "http://127.1.2.3", "http://[::1]:8200", "https://v.example"] {
             VaultConfig::builder().address(address).token("s").build().unwrap();
         }
-        for token in ["", "with space", "with\nfeed", "é"] {
+        VaultConfig::builder().address("https://v.example").token("s\n").build().unwrap();
+        assert_eq!(token_header(&"s.a\n".into()).unwrap(), "s.a");
+        for token in ["", "\n", "with space", "with\nfeed", "é"] {
             let error = VaultConfig::builder().address("https://v.example").token(token).build().unwrap_err();
             assert_eq!(error.to_string(), "the Vault token is empty, or is not visible ASCII");
         }

@@ -140,7 +140,8 @@ fn block(key: &ApiKey, name: &str, places: &[String], now: Timestamp) -> String 
     let end = key.expiring_at.map(|end| end.to_string());
     // The day.
     let end = end.as_deref().and_then(|end| end.get(..10));
-    let end = end.map(|day| format!(", expires on {day}: how = \"replace\" (by name) gives it a successor"));
+    let end =
+        end.map(|day| format!(", expires on {day}: how = \"replace\", with name instead of ids, gives it a successor"));
     // One that is unknown stands for what the user must say.
     let to = match places {
         [] => "\"…\"".to_owned(),

@@ -43,10 +43,14 @@ pub(crate) async fn meant_by_name(
 ) -> Failure {
     let is_refused = failure.kind() == FailureKind::Refused && failure.api_error().is_none();
     let failure = Failure::from(failure);
-    let keys = if is_refused && !ids.is_empty() { all(context, api).await.unwrap_or_default() } else { Vec::new() };
+    if !is_refused || ids.is_empty() {
+        return failure;
+    }
+    let keys = all(context, api).await.unwrap_or_default();
     match ids.iter().find_map(|id| of_name(&keys, id)) {
         Some(key) => failure.with_next(by_id(key)),
-        None => failure,
+        None if ids.iter().all(|id| keys.iter().any(|key| key.id == *id)) => failure,
+        None => failure.with_next("rixl keys list"),
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         embedded::seed(&sandbox);
     }
     let text = format!(
-        "export RIXL_BASE_URL={}\nexport RIXL_BEARER_TOKEN={}\n# organization {}, project {}\n",
+        "export RIXL_BASE_URL={}\nexport RIXL_BEARER_TOKEN={}\nexport RIXL_ORG_ID={}\n# project {}\n",
         sandbox.url(),
         sandbox.bearer_token(),
         sandbox.organization_id(),

@@ -16,6 +16,7 @@ use crate::{
     bench::{Bench, ROTATE, files, json, wait_for_calls},
     clock::clock,
     program::{Program, Run, rixl, write},
+    schema::assert_fits,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -88,6 +89,7 @@ fn the_file_is_found_upwards_and_named() {
     };
     let none = run(check(""), 2);
     assert!(none.stderr.contains("there is no rixl.toml here or in a folder above"), "{}", none.stderr);
+    assert!(none.stderr.contains("\n  next: rixl init, "), "{}", none.stderr);
     fs::write(place.path().join("rixl.toml"), FLEET).unwrap();
     let found = run(check(""), 0);
     assert!(found.stdout.ends_with("/rixl.toml: 0 accounts, 1 secret\n"), "{}", found.stdout);
@@ -326,54 +328,129 @@ fn what_is_unfinished_is_finished_first() {
     assert_eq!(rotations(&bench, &["fleetb0001"]), [1]);
 }
 
-/// A creation whose response is lost leaves a key that nobody has the secret of, and it comes to be due as its heir does.
-#[test]
-fn what_a_lost_response_has_created_is_never_given_a_place() {
+/// A key of the name fleet-a was created, and its response was lost: it is recorded, and not yet due.
+fn with_orphan(to: &str) -> Option<(Bench, String)> {
     let bench = Bench::of(Sandbox::builder().dated(true));
     add(&bench, "fleet-a", "fleeta0001", 120);
     begin(&bench);
     if clock(bench.folder.path()).is_none() {
-        return rixl_testing::skip("no C compiler, so the program's clock can't be set");
+        rixl_testing::skip("no C compiler, so the program's clock can't be set");
+        return None;
     }
-    let replaced = FLEET.replace("{key_id}", "{key_name}") + "how = \"replace\"\ngrace = \"0s\"\n";
-    std::fs::rename(bench.path("fleeta0001"), bench.path("fleet-a")).unwrap();
+    fs::rename(bench.path("fleeta0001"), bench.path("fleet-a")).unwrap();
+    let replaced = FLEET.replace("file:{key_id}", to) + "how = \"replace\"\ngrace = \"0s\"\n";
     declare(&bench, &replaced);
     bench.sandbox.inject(Fault::new(Effect::Close).on("createApiKey")).unwrap();
     run(bench.rixl("apply --yes --timeout 2s"), 6);
     let recovered = run(bench.rixl("apply --yes --timeout 2s --output json"), 0);
     let orphan = json(&recovered)["keys"][0]["orphans"][0].as_str().unwrap().to_owned();
-    let line = json(&run(bench.rixl("history --output json"), 0))["history"][0].clone();
-    assert_eq!(line["orphans"], serde_json::json!([orphan]));
+    Some((bench, orphan))
+}
+
+/// Nobody has its secret, and it comes to be due as its heir does.
+#[test]
+fn what_a_lost_response_has_created_is_never_given_a_place() {
+    let Some((bench, orphan)) = with_orphan("file:{key_name}") else { return };
+    let history = json(&run(bench.rixl("history --output json"), 0));
+    assert_eq!(history["history"][0]["orphans"], serde_json::json!([orphan]));
+    assert_fits(&history);
 
     bench.passes(DAY * 100);
     let why = "a request whose response was lost seems to have created it";
     let next = format!("rixl keys delete {orphan}");
     let plan = run(bench.rixl("plan --output json"), 3);
-    let row = &json(&plan)["keys"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|row| row["id"] == *orphan)
-        .unwrap_or_else(|| panic!("{}", plan.stdout))
-        .clone();
-    assert!(row["result"] == "left out" && row["error"]["next"] == *next, "{row}");
+    let rows = json(&plan)["keys"].as_array().unwrap().clone();
+    let row = rows.iter().find(|row| row["id"] == *orphan).unwrap();
+    assert_eq!((&row["result"], &row["error"]["next"]), (&"left out".into(), &next.into()));
     assert!(row["error"]["message"].as_str().unwrap().contains(why), "{row}");
     let check = run(bench.rixl("check"), 2);
     assert!(check.stdout.contains(&orphan) && check.stdout.contains(why), "{}", check.stdout);
     // Nor where keys are chosen by age.
-    let dry = run(bench.rixl("keys rotate --name fleet-* --older-than 90d --to file:{key_name} --dry-run"), 0);
+    let by_age = "keys rotate --name fleet-* --older-than 90d --to file:{key_name} --dry-run";
+    let dry = run(bench.rixl(by_age), 0);
     assert!(dry.stderr.contains(&format!("{orphan}: left out: {why}")), "{}", dry.stderr);
     let apply = run(bench.rixl("apply --yes --output json"), 3);
     let of_orphan = |result: &&String| result.starts_with(&orphan);
     assert_eq!(results(&apply).iter().filter(of_orphan).collect::<Vec<_>>(), [&format!("{orphan} left out")]);
     assert_eq!(bench.sandbox.rotations(&orphan), 0);
 
-    // Someone knows its secret after all.
+    // Someone rotates it all the same, and knows its secret.
     write(&bench.path("known"), "", 0o600);
     run(bench.rixl(&format!("keys rotate {orphan} --to file:known --yes --settle 0s --new-place")), 0);
     bench.passes(DAY * 100);
-    let plan = run(bench.rixl("keys rotate --name fleet-* --older-than 90d --to file:{key_name} --dry-run"), 3);
-    assert!(plan.stderr.contains("would go into one place"), "{}", plan.stderr);
+    let dry = run(bench.rixl(by_age), 3);
+    assert!(dry.stderr.contains("would go into one place"), "{}", dry.stderr);
+}
+
+fn refusal(status: u16) -> Effect {
+    let body = br#"{"code":"unauthenticated","message":"no"}"#.to_vec();
+    Effect::Respond { status, headers: vec![("content-type".into(), "application/json".into())], body }
+}
+
+/// The one that is in use has the place to itself.
+#[test]
+fn what_a_lost_response_has_created_takes_no_turn_from_its_heir() {
+    let Some((bench, orphan)) = with_orphan("file:fleet-a") else { return };
+    run(bench.rixl("plan"), 0);
+    bench.passes(DAY * 100);
+    let apply = run(bench.rixl("apply --yes --output json"), 3);
+    let results = results(&apply);
+    assert!(results.len() == 2 && results.contains(&format!("{orphan} left out")), "{results:?}");
+    assert!(results.iter().any(|result| result.ends_with(" replaced")), "{results:?}");
+}
+
+/// They have the same name, and whoever deletes them ends what is live.
+#[test]
+fn a_key_that_others_have_made_is_not_taken_for_that_of_a_lost_response() {
+    let bench = Bench::of(Sandbox::builder().dated(true));
+    begin(&bench);
+    if clock(bench.folder.path()).is_none() {
+        return rixl_testing::skip("no C compiler, so the program's clock can't be set");
+    }
+    // Older than the run, which may not list the keys before its request.
+    bench.sandbox.create_key(SeedKey::new("invoices").with_id("older00001").aged(DAY));
+    bench.sandbox.inject(Fault::new(refusal(403)).on("listApiKeys")).unwrap();
+    bench.sandbox.inject(Fault::new(Effect::Close).on("createApiKey")).unwrap();
+    let create = format!("keys create --name invoices --project {} --timeout 2s --to", bench.sandbox.project_id());
+    run(bench.rixl(&format!("{create} file:FOLDER/new")), 6);
+    // Of this machine and of another one, which store their secrets, in what lasts and in what does not.
+    let others = [
+        bench.rixl(&format!("{create} file:FOLDER/other")),
+        bench.rixl(&format!("{create} file:FOLDER/third")).env("RIXL_STATE_DIR", bench.path("other-state")),
+        bench.rixl(&format!("{create} stdout --reveal")),
+    ];
+    for other in others {
+        run(other, 0);
+    }
+    // And by hand, which is not used yet.
+    let by_hand = bench.sandbox.create_key(SeedKey::new("invoices").with_id("byhand0001"));
+    let recovered = run(bench.rixl("recover --timeout 2s --settle 0s --output json"), 0);
+    let orphans = json(&recovered)["keys"][0]["orphans"].as_array().unwrap().clone();
+    assert!(orphans.len() == 2 && orphans.contains(&"byhand0001".into()), "{orphans:?}: {}", recovered.stderr);
+
+    // Since it is used, someone knows its secret.
+    write(&bench.path("byhand0001"), &by_hand.secret, 0o600);
+    declare(&bench, "[[secret]]\nids = [\"byhand0001\"]\nmax-age = \"90d\"\nto = \"file:{key_id}\"\n");
+    bench.passes(DAY * 100);
+    assert_eq!(results(&run(bench.rixl("plan --output json"), 3)), ["byhand0001 left out"]);
+    run(bench.rixl("keys verify --from file:byhand0001"), 0);
+    assert_eq!(results(&run(bench.rixl("plan --output json"), 2)), ["byhand0001 would rotate"]);
+}
+
+/// RIXL refuses the first secret for a while, so that another key is created.
+#[test]
+fn a_key_whose_secret_is_refused_is_no_less_an_orphan() {
+    let bench = Bench::new();
+    bench.sandbox.inject(Fault::new(refusal(401)).on("exchangeApiKey").always().before_commit()).unwrap();
+    let create = format!("keys create --name one --project {} --to file:FOLDER/one", bench.sandbox.project_id());
+    assert_ne!(bench.rixl(&format!("{create} --timeout 2s")).run().code, 0);
+    bench.sandbox.clear_faults();
+    let last = run(bench.rixl("recover --timeout 2s --settle 0s --output json"), 0);
+    assert_eq!(bench.sandbox.calls("createApiKey"), 2, "{}", last.stderr);
+    let row = json(&last)["keys"][0].clone();
+    let keys = json(&run(bench.rixl("keys list --output json"), 0))["keys"].as_array().unwrap().clone();
+    let other = keys.iter().find(|key| key["name"] == "one" && key["id"] != row["id"]).unwrap();
+    assert_eq!(row["orphans"], serde_json::json!([other["id"]]), "{row}");
 }
 
 /// What one key met, the others may meet, those of the next `[[secret]]` too.

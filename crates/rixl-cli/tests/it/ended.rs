@@ -70,6 +70,10 @@ fn a_run_that_ends_well_leaves_a_heartbeat() {
     declare(&bench, &format!("{TOP}{}", KEY.replace("90d", "365d")));
     run(bench.rixl("apply --yes"), 0);
     assert_ne!(read(), "2020-01-01T00:00:00Z\n");
+    // Its folder is made where there is none, as before the first run.
+    declare(&bench, &format!("{TOP}{KEY}").replace("\"beat\"", "\"made/for it/beat\""));
+    run(bench.rixl("apply --yes"), 0);
+    assert!(bench.path("made/for it/beat").exists());
     let left = files(&bench.folder).into_iter().filter(|path| path.to_string_lossy().contains("/.rixl-"));
     assert_eq!(left.count(), 0);
 }
@@ -134,7 +138,7 @@ fn what_fails_before_any_key_is_told() {
 #[test]
 fn a_heartbeat_that_cannot_be_written_is_a_failure() {
     let bench = bench();
-    declare(&bench, &format!("{TOP}{KEY}").replace("\"beat\"", "\"gone/beat\""));
+    declare(&bench, &format!("{TOP}{KEY}").replace("\"beat\"", "\"tell/beat\""));
     let failed = run(bench.rixl("apply --yes"), 1);
     assert!(failed.stderr.contains("the heartbeat could not be written to "), "{}", failed.stderr);
     assert!(failed.stdout.contains("rotated"), "{}", failed.stdout);

@@ -79,6 +79,7 @@ fn a_key_is_declared_where_its_places_are_known() {
     run(bench.rixl("config check"), 0);
     let plan = run(bench.rixl("plan"), 1);
     assert!(plan.stderr.contains("declares no [[secret]]"), "{}", plan.stderr);
+    assert!(plan.stderr.contains("\n  next: of one that `rixl init` wrote there, say in to where"), "{}", plan.stderr);
 
     run(bench.rotate(""), 0);
     let org = bench.sandbox.organization_id();

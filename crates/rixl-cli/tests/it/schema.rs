@@ -81,6 +81,11 @@ fn outputs() -> Vec<(String, Value)> {
     all
 }
 
+/// Of what none of these commands prints.
+pub(crate) fn assert_fits(document: &Value) {
+    assert!(!alternatives(&schema(), document).is_empty(), "{document}");
+}
+
 #[test]
 fn what_commands_print_is_as_the_schema_says() {
     let schema = schema();

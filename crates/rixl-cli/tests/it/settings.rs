@@ -47,7 +47,8 @@ fn what_is_not_found_without_an_organization_may_be_the_routes() {
         let run = if is_named { program.env("RIXL_ORG_ID", &organization) } else { program }.run();
         assert_eq!(run.code, 3, "{}", run.stderr);
         let next = run.stderr.lines().find_map(|line| line.trim().strip_prefix("next: "));
-        assert_eq!(next.is_some_and(|next| next.starts_with("set RIXL_ORG_ID ")), !is_named, "{}", run.stderr);
+        let expected = if is_named { "check the ids, that of the organization, too: " } else { "set RIXL_ORG_ID " };
+        assert!(next.is_some_and(|next| next.starts_with(expected)), "{}", run.stderr);
     }
 }
 

@@ -186,10 +186,11 @@ impl World {
         let told = rows.iter().flat_map(|row| row["orphans"].as_array().cloned().unwrap_or_default());
         let told = told.map(|id| format!("rixl keys delete {}", id.as_str().unwrap()));
         let next = rows.iter().filter_map(|row| row["error"]["next"].as_str().map(str::to_owned));
-        let all: BTreeSet<String> = told.chain(next).filter(|next| next.starts_with("rixl keys delete ")).collect();
-        for command in &all {
-            let run = self.rixl(&format!("{} --yes", command.trim_start_matches("rixl "))).run();
-            assert_eq!(run.code, 0, "{command}: {}", run.stderr);
+        let all = told.chain(next).filter(|next| next.starts_with("rixl keys delete "));
+        let all: BTreeSet<String> = all.filter_map(|next| next.split(' ').next_back().map(str::to_owned)).collect();
+        for id in &all {
+            let run = self.rixl(&format!("keys delete {id} --yes")).run();
+            assert_eq!(run.code, 0, "{id}: {}", run.stderr);
         }
         !all.is_empty()
     }

@@ -2,21 +2,25 @@
 
 use std::{iter, sync::Arc, time::Duration};
 
-use rixl_credentials::{CredentialId, EndpointId, Error, ErrorKind, KeyId, Outcome, RawResponse, Secret, Timestamp};
-
+use futures_util::{TryStreamExt as _, future};
+use rixl_credentials::{
+    ApiKey, ClientCredential, CredentialId, EndpointId, Error, ErrorKind, KeyId, Outcome, RawResponse, Secret,
+    Timestamp,
+};
 use zeroize::Zeroizing;
 
-use super::{Driver, New, look, orphans_of};
+use super::{Driver, New, Target, look};
 #[cfg(unix)]
 use crate::batch::Ready;
 use crate::{
     Audit, Effect, Ending, EventKind, Next, Report, State, Warning,
     journal::{Close, JournalErrorKind, PutEscrow, Reserve, keep_again},
-    last, ledger,
+    last::{self, LastRotations},
+    ledger,
     pair::Pair,
-    plan::clock_error,
+    plan::{MAX_APART, clock_error},
     protocol::{
-        intent::{Digest, Place, Subject, owner_of_credential},
+        intent::{Digest, MadeId, Place, Subject, owner_of_credential},
         progress::{At, Response},
         seen::{Act, Escrow, Holds, NotRetired, Observation, PlaceSeen, Sent, Stop, StoreFailure},
     },
@@ -341,15 +345,7 @@ impl Driver {
             // The id of a key that was created is to be had from there alone, and it is not worth a failure.
             self.escrow().await;
         }
-        let is_given_up = matches!(ending, Ending::Dropped | Ending::Abandoned);
-        if is_given_up && self.subject().rules().creates {
-            let mut orphans = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
-            // Its secret goes with the escrow.
-            orphans.extend(self.issued.as_ref().and_then(New::made_id));
-            self.warn_of_orphans(&orphans);
-        }
-        // A recovery before may have said so, and failed.
-        let orphans = self.progress.requests.orphans.clone();
+        let orphans = self.orphans(ending).await;
         self.warn_of_orphans(&orphans);
         if self.progress.is_not_taken_up() && ending.effect() == Effect::Changed && ending != Ending::Superseded {
             let unused = format!("the {} was not seen in use, and that is given up", self.subject().noun());
@@ -387,7 +383,7 @@ impl Driver {
         self.look_at_old(ending).await;
         // Of what was never begun there is nothing to tell.
         let mut audit = self.audit(ending);
-        audit.orphans = self.orphans().await;
+        audit.orphans = orphans.iter().map(|id| id.as_str().to_owned()).collect();
         let line = match self.entry.lines().is_empty() {
             true => None,
             false => serde_json::to_string(&audit).ok(),
@@ -474,20 +470,69 @@ impl Driver {
         true
     }
 
-    /// What was warned of as created besides, unless another run has stored its secret: that one has had the same name.
-    async fn orphans(&self) -> Vec<String> {
-        let mut orphans = Vec::new();
-        for id in self.warnings.iter().flat_map(orphans_of) {
-            let owner = match self.subject() {
-                Subject::Credential { .. } => owner_of_credential(id.as_str()),
-                _ => id.as_str().to_owned(),
-            };
-            let receipt = self.rotator.receipt_of_key(&owner).await.ok().flatten();
-            if receipt.is_none_or(|receipt| !receipt.has_secret()) {
-                orphans.push(id.as_str().to_owned());
+    /// What the requests of this run seem to have created, and whose secrets nobody seems to know.
+    async fn orphans(&mut self, ending: Ending) -> Vec<MadeId> {
+        let mut all = self.progress.requests.orphans.clone();
+        if !self.subject().rules().creates {
+            return all;
+        }
+        let own = self.issued.as_ref().and_then(New::made_id);
+        all.retain(|id| Some(id) != own.as_ref());
+        if matches!(ending, Ending::Dropped | Ending::Abandoned) {
+            let more = self.keys().await.map(|keys| keys.orphans).unwrap_or_default();
+            all.extend(more.into_iter().filter(|id| !self.progress.requests.orphans.contains(id)));
+        }
+        if !all.is_empty() {
+            all = self.unknown_to_all(all).await;
+        }
+        let holds_it = |target: &Target| target.read.as_ref().is_some_and(|read| self.is_ours(read));
+        // Its secret goes with the escrow.
+        let is_given_up = matches!(ending, Ending::Dropped | Ending::Abandoned | Ending::Superseded);
+        if is_given_up && !self.places.iter().any(holds_it) {
+            all.extend(own);
+        }
+        all
+    }
+
+    /// Without those that are older than the run, that are or were in use, or that another run has made: they have the name, too.
+    async fn unknown_to_all(&self, mut ids: Vec<MadeId>) -> Vec<MadeId> {
+        let account = &self.rotator.account;
+        let began = self.corrected(self.intent().began).checked_sub(MAX_APART).unwrap_or(Timestamp::MIN);
+        let may_be = |is_used: bool, created_at: Option<Timestamp>| !is_used && created_at.is_none_or(|at| at >= began);
+        // Where they can't be listed, whoever is told looks.
+        let is_of_credential = matches!(self.subject(), Subject::Credential { .. });
+        let listed: Result<Vec<MadeId>, Error> = match is_of_credential {
+            true => {
+                let all = account.client_credentials().list().try_collect::<Vec<_>>().await;
+                let may_be = |one: &ClientCredential| {
+                    may_be(one.last_used_at.is_some() || one.is_last_used_unknown, one.created_at)
+                };
+                all.map(|all| all.iter().filter(|one| may_be(one)).map(|one| MadeId::from(&one.id)).collect())
+            }
+            false => {
+                let is_it = |key: &ApiKey| may_be(key.last_used.is_some() || key.is_last_used_unknown, key.created_at);
+                let found = account.list().try_filter_map(|key| {
+                    future::ready(Ok(is_it(&key).then(|| MadeId::from(&key.id)).filter(|id| ids.contains(id))))
+                });
+                found.try_collect().await
+            }
+        };
+        if let Ok(listed) = listed {
+            ids.retain(|id| listed.contains(id));
+        }
+        let Ok(rotated) = LastRotations::read(account, &*self.rotator.journal).await else { return Vec::new() };
+        let mut unknown = Vec::new();
+        for id in ids {
+            let owner = if is_of_credential { owner_of_credential(id.as_str()) } else { id.as_str().to_owned() };
+            let (receipt, last) = (self.rotator.receipt_of_key(&owner).await, rotated.of(&owner).await);
+            if let (Ok(receipt), Ok(last)) = (receipt, last)
+                && receipt.is_none_or(|receipt| receipt.is_of(&self.intent().run) && !receipt.has_secret())
+                && last.is_none_or(|last| last.is_orphan)
+            {
+                unknown.push(id);
             }
         }
-        orphans
+        unknown
     }
 
     pub(super) fn report(self: Box<Self>, ending: Ending) -> Report {

@@ -183,11 +183,7 @@ fn what_is_no_file_is_refused() {
     refused(FileStore::new(path("dangling")), StoreErrorKind::Unusable, "symbolic link to a file that does not exist");
     symlink("loop", path("loop")).unwrap();
     refused(FileStore::new(path("loop")), StoreErrorKind::Unusable, "link");
-    refused(
-        FileStore::new(path("missing/key")),
-        StoreErrorKind::Unusable,
-        "its folder can't be found: it does not exist",
-    );
+    refused(FileStore::new(path("missing/key")), StoreErrorKind::Unusable, "its folder does not exist: `mkdir -p` it");
     for text in ["", "/", "..", "/tmp/", "~/key"] {
         refused(FileStore::new(text), StoreErrorKind::Invalid, "");
     }

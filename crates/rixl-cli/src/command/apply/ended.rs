@@ -1,5 +1,7 @@
 //! Who is told how `rixl apply` has ended: the heartbeat, and the program of `on-failure`.
 
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _};
+
 use rixl_credentials::Timestamp;
 
 use crate::{
@@ -65,7 +67,8 @@ fn beat(context: &Context, config: &Config, rows: &[Row]) -> Result<(), String> 
     let is_all = is_all && rows.iter().all(|row| row.outcome() != Outcome::Postponed);
     let Some(path) = config.heartbeat.as_ref().filter(|_| is_all) else { return Ok(()) };
     let is_earlier = |begin: &str| begin.trim_end().parse::<Timestamp>().is_ok();
-    publish_again(path, &format!("{:.0}\n", Timestamp::now()), is_earlier).map_err(|error| {
+    let made = path.parent().map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o755).create(folder));
+    made.and_then(|()| publish_again(path, &format!("{:.0}\n", Timestamp::now()), is_earlier)).map_err(|error| {
         let place = shown(&path.to_string_lossy()).into_owned();
         format!("what was due is done, but the heartbeat could not be written to {place}: {error}")
     })

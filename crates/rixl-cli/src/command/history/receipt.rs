@@ -88,6 +88,7 @@ fn table(receipt: &Receipt<'_>) -> Table {
         row("OLD SECRET WAS", Some("not seen refused or accepted after the request".to_owned()));
     }
     row("OLD KEY EXPIRES", audit.old_expires_at.map(time));
+    audit.orphans.iter().for_each(|id| row("MADE BESIDES", Some(id.clone())));
     row("LINE", Some(format!("{} of the history", receipt.line)));
     for line in &receipt.also {
         row("ALSO LINE", Some(line.to_string()));
