@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
+use rixl_credentials::{Error, ErrorKind, Operation, OrganizationId, Outcome};
 use rixl_rotation::{
     Effect, FailureKind, Next,
     store::{StoreError, StoreErrorKind},
@@ -166,6 +166,19 @@ pub(crate) fn recover() -> String {
     format!("rixl recover{}", flags())
 }
 
+/// The same for an entry of another account.
+pub(crate) fn recover_as(entry: &str, base_url: &str, organization: Option<&OrganizationId>) -> String {
+    // Those of the account come last.
+    let flags = flags();
+    let kept = flags.split(" --base-url ").next().and_then(|flags| flags.split(" --org ").next()).unwrap_or_default();
+    let command = format!("rixl recover{kept} {} --base-url {}", quoted(entry), quoted(base_url));
+    match organization {
+        Some(id) => format!("{command} --org {id}"),
+        None if std::env::var_os("RIXL_ORG_ID").is_some_and(|id| !id.is_empty()) => format!("RIXL_ORG_ID= {command}"),
+        None => command,
+    }
+}
+
 /// A failed command.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -298,6 +311,7 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         }
         Next::Drop(entry) => Some(format!("{} {} --drop", recover(), quoted(entry))),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
+        Next::NameAccount { entry, base_url, organization } => Some(recover_as(entry, base_url, organization.as_ref())),
         Next::NameReplacedPlace(entry) => {
             Some(format!("{} {} --to STORE --instead-of STORE", recover(), quoted(entry)))
         }

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use rixl_credentials::{CredentialId, Error, ErrorKind, KeyId};
+use rixl_credentials::{CredentialId, Error, ErrorKind, KeyId, OrganizationId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
@@ -163,6 +163,15 @@ pub enum Next {
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or
     /// [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): only a person can decide.
     Decide,
+    /// Call it for this entry with the account that it belongs to.
+    NameAccount {
+        /// The entry.
+        entry: String,
+        /// The URL of the API.
+        base_url: String,
+        /// The organization, if one was named.
+        organization: Option<OrganizationId>,
+    },
     /// Call it for this entry with [`RecoverOptions::with_redirect_of`](crate::RecoverOptions::with_redirect_of) as well: of
     /// several places, say which one the other stands in for.
     NameReplacedPlace(String),
@@ -253,6 +262,7 @@ impl Next {
             | Self::AllowLeave
             | Self::HandOver
             | Self::NameExpiry(_)
+            | Self::NameAccount { .. }
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::RecoverOrDrop => f.write_str("; recover it, which tries again, or drop it"),

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, future, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use rixl_credentials::Timestamp;
+use rixl_credentials::{OrganizationId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -330,11 +330,7 @@ impl Rotator {
         }
         let (intent, account) = (&progress.intent, &self.account);
         if intent.base_url != account.client().base_url() || intent.organization.as_ref() != account.organization() {
-            let organization = intent.organization.as_ref().map_or("none", |id| id.as_str());
-            return Err(Failure::refused(format!(
-                "the entry {name} is of {} (named organization: {organization}), and this run is not; nothing was sent",
-                intent.base_url
-            )));
+            return Err(self.of_other_account(name, &intent.base_url, intent.organization.as_ref()));
         }
         let mut redirected = None;
         if let Some(location) = &options.redirect {
@@ -400,6 +396,18 @@ impl Rotator {
             driver.of_key = self.receipt_of_key(&owner).await.ok();
         }
         Ok(driver)
+    }
+
+    /// It is ended there alone.
+    pub(crate) fn of_other_account(&self, entry: &str, base_url: &str, named: Option<&OrganizationId>) -> Failure {
+        let of = |named: Option<&OrganizationId>, base_url: &str| match named {
+            Some(id) => format!("organization {id} at {base_url}"),
+            None => format!("no named organization, at {base_url}"),
+        };
+        let (its, own) = (of(named, base_url), of(self.account.organization(), self.account.client().base_url()));
+        let (base_url, organization) = (base_url.to_owned(), named.cloned());
+        Failure::refused(format!("the entry {entry} belongs to {its}, and this run to {own}; nothing was sent"))
+            .with_next(Next::NameAccount { entry: entry.to_owned(), base_url, organization })
     }
 
     /// From now on the secret goes here.

@@ -464,9 +464,12 @@ fn a_run_whose_account_is_spelled_otherwise_is_told() {
             assert_eq!(results(&told), ["fleeta0001 unknown"], "{words}");
             let row = &json(&told)["keys"][0]["error"];
             let message = row["message"].as_str().unwrap();
-            assert!(message.contains("(named organization: none), and this run is not"), "{row}");
+            assert!(message.contains(" belongs to no named organization, at "), "{row}");
             assert!(
-                row["next"].as_str().unwrap().contains("or finish it with rixl recover fleeta0001 --base-url "),
+                row["next"]
+                    .as_str()
+                    .unwrap()
+                    .contains("or finish it with RIXL_ORG_ID= rixl recover fleeta0001 --base-url "),
                 "{row}"
             );
         }

@@ -356,3 +356,52 @@ fn keys_of_lost_responses_are_told_with_one_command() {
         assert!(bench.sandbox.opens(key["id"].as_str().unwrap(), &secret), "{name}");
     }
 }
+
+/// A run without flags, or in another environment, would be told of the same command for ever.
+#[test]
+fn an_entry_of_another_account_names_it() {
+    let bench = Bench::new();
+    script(&bench, "full", "exit 1");
+    let (url, organization) = (bench.sandbox.url(), bench.sandbox.organization_id());
+    write(&bench.path("token"), bench.sandbox.bearer_token(), 0o600);
+    let rotate = "keys rotate billing001 --to command:./full --leave --yes --settle 0s --store-patience 0s";
+    let flags = format!("--token-file FOLDER/token --base-url {url} --org {organization}");
+    let bare = |words: &str| bench.rixl(words).env("RIXL_BASE_URL", "").env("RIXL_BEARER_TOKEN", "");
+    let rotated = bare(&format!("{rotate} {flags}")).run();
+    assert_eq!(rotated.code, 7, "{}", rotated.stderr);
+    let next = format!("next: rixl recover {flags}\n").replace("FOLDER", bench.folder.path().to_str().unwrap());
+    assert!(rotated.stderr.contains(&next), "{}", rotated.stderr);
+
+    let status = || bare("status").run().stdout;
+    assert!(status().contains(&format!("; run `rixl recover billing001 --base-url {url} --org {organization}`")));
+    let own = bare("status").env("RIXL_BASE_URL", url).env("RIXL_ORG_ID", organization).run().stdout;
+    assert!(own.contains("; run `rixl recover`"), "{own}");
+    // The sandbox without an organization.
+    let other = bench.rixl("recover").run();
+    assert_eq!(other.code, 6, "{}", other.stderr);
+    let belongs = format!("billing001 belongs to organization {organization} at {url}, and this run to no named");
+    assert!(other.stderr.contains(&belongs), "{}", other.stderr);
+    let toml =
+        format!("[account.main]\nbase-url = \"{url}\"\norganization = \"{organization}\"\ntoken.file = \"token\"\n");
+    write(&bench.path("rixl.toml"), &toml, 0o600);
+    assert!(status().contains("; run `rixl recover --account main`"), "{}", status());
+    let unauthorized = bare("recover").run();
+    assert_eq!(unauthorized.code, 4, "{}", unauthorized.stderr);
+    assert!(
+        unauthorized.stderr.contains(", or use an account of rixl.toml: --account main"),
+        "{}",
+        unauthorized.stderr
+    );
+    let recovered = bench.next(&other, "--to file:elsewhere --settle 0s");
+    assert_eq!(recovered.code, 0, "{}", recovered.stderr);
+
+    // And the other way round.
+    let rotated = bench.rixl(rotate).run();
+    assert_eq!(rotated.code, 7, "{}", rotated.stderr);
+    let other = bench.rixl("recover").env("RIXL_ORG_ID", organization).run();
+    assert!(
+        other.stderr.contains(&format!("next: RIXL_ORG_ID= rixl recover billing001 --base-url {url}\n")),
+        "{}",
+        other.stderr
+    );
+}
