@@ -311,6 +311,10 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         }
         Next::Drop(entry) => Some(format!("{} {} --drop", recover(), quoted(entry))),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
+        Next::BringBack(or) => {
+            let or = command(or).unwrap_or_default();
+            Some(format!("bring the place back, then {}; or {or}", recover()))
+        }
         Next::NameAccount { entry, base_url, organization } => Some(recover_as(entry, base_url, organization.as_ref())),
         Next::NameReplacedPlace(entry) => {
             Some(format!("{} {} --to STORE --instead-of STORE", recover(), quoted(entry)))

@@ -163,6 +163,8 @@ pub enum Next {
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or
     /// [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): only a person can decide.
     Decide,
+    /// Bring the place back from which the secret is gone, then call it; or do this, with another place.
+    BringBack(Box<Next>),
     /// Call it for this entry with the account that it belongs to.
     NameAccount {
         /// The entry.
@@ -272,6 +274,7 @@ impl Next {
             Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::OtherCredential => f.write_str("; recover it with another credential"),
             Self::NameReplacedPlace(_) => f.write_str("; say which place the other one stands in for"),
+            Self::BringBack(_) => f.write_str("; bring the place back and recover it, or name another place for it"),
             Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
             Self::NameServer(server) => write!(f, "; name {server} in the settings of the store, and run it again"),
             Self::AnotherPlace(_) => f.write_str("; name another place for it"),

@@ -1,6 +1,6 @@
 //! Recovery: brings every open entry to a safe end, or says why not.
 
-use std::{error::Error as StdError, future, sync::Arc, time::Duration};
+use std::{error::Error as StdError, future, io, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use rixl_credentials::{OrganizationId, Timestamp};
@@ -655,9 +655,12 @@ struct Gone(String, StoreError);
 impl Gone {
     fn error<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, StoreError>> {
         let Self(location, error) = self;
-        let cause = StdError::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        let reason = format!("{}{cause}", error.reason());
-        Box::pin(future::ready(Err(StoreError::new(error.kind(), location, reason))))
+        let again = StoreError::new(error.kind(), location, error.reason());
+        let cause = StdError::source(error).map(|cause| match cause.downcast_ref::<io::Error>() {
+            Some(error) => io::Error::new(error.kind(), error.to_string()),
+            None => io::Error::other(cause.to_string()),
+        });
+        Box::pin(future::ready(Err(cause.into_iter().fold(again, StoreError::with_source))))
     }
 }
 

@@ -405,3 +405,60 @@ fn an_entry_of_another_account_names_it() {
         other.stderr
     );
 }
+
+/// Its secret is in escrow alone, and no flag of a recovery helps.
+#[test]
+fn a_folder_that_is_gone_is_told_with_what_helps() {
+    for words in ["rotate", "replace"] {
+        let bench = Bench::new();
+        vanishing(&bench);
+        let rixl = |words: &str| {
+            bench
+                .rixl(&format!("{words} --settle 0s --store-patience 0s"))
+                .env("RIXL_ORG_ID", bench.sandbox.organization_id())
+        };
+        let told = |run: &Run| {
+            assert_eq!(run.code, 7, "{}", run.stderr);
+            for part in [
+                "it is in escrow at",
+                "/mounted/secret: its folder can't be ",
+                ": it does not exist\n",
+                "next: bring the place back, then rixl recover; or rixl recover billing001 --to STORE (another place)\n",
+            ] {
+                assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+            }
+        };
+        let gone = || fs::remove_dir_all(bench.path("mounted")).unwrap();
+        if words == "rotate" {
+            let late = "keys rotate billing001 --to file:mounted/secret --yes --settle 2s --store-patience 0s";
+            let child = bench.rixl(late).env("RIXL_ORG_ID", bench.sandbox.organization_id()).spawn();
+            bench.wait_for_state("billing001", "stored");
+            gone();
+            told(&Run::of(child));
+        } else {
+            let run = rixl("keys replace billing001 --to file:mounted/secret --yes --grace 24h").run();
+            assert_eq!(run.code, 0, "{}", run.stderr);
+            gone();
+        }
+        for more in ["", "--rotate-again", "--drop", "--dry-run"] {
+            told(&rixl(&format!("recover {more}")).run());
+        }
+        let recovered = if words == "rotate" {
+            fs::create_dir(bench.path("mounted")).unwrap();
+            // An empty one may be what something else is to be mounted on.
+            let asked = rixl("recover").run();
+            assert!(asked.stderr.contains("next: rixl recover --rotate-again"), "{}", asked.stderr);
+            rixl("recover --rotate-again").run()
+        } else {
+            rixl("recover billing001 --to file:elsewhere").run()
+        };
+        assert_eq!(
+            (recovered.code, bench.sandbox.calls("rotateOrganizationApiKey") <= 1),
+            (0, true),
+            "{}",
+            recovered.stderr
+        );
+        let place = bench.path(if words == "rotate" { "mounted/secret" } else { "elsewhere" });
+        assert!(bench.sandbox.is_live(&fs::read_to_string(place).unwrap()));
+    }
+}
