@@ -4,7 +4,7 @@ use std::{
     error::Error as StdError,
     sync::{
         Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -300,8 +300,32 @@ impl From<rixl_rotation::Failure> for Failure {
     }
 }
 
+/// Whether this run does what `rixl.toml` declares, where that is to say what is a flag elsewhere.
+static IS_DECLARED: AtomicBool = AtomicBool::new(false);
+
+/// Remembers it, for what is to be done next.
+pub(crate) fn remember_declared(is_declared: bool) {
+    IS_DECLARED.store(is_declared, Ordering::Relaxed);
+}
+
+/// What leads on in `rixl.toml`.
+fn declaration(next: &Next) -> Option<String> {
+    let or = match next {
+        Next::AllowNewPlace => "correct the name in to, or write new-place = true",
+        Next::AllowLeave => "name that place in to, or, to leave a dead secret there, write leave = true",
+        Next::AllowTakeOver => "name another place in to, or, to overwrite it, write take-over = true",
+        Next::HandOver => "name it in to, or, to go on without it, write own-key = true",
+        Next::Replace(id) => &format!("rixl keys replace {id} --to STORE, or how = \"replace\" (by name)"),
+        _ => return None,
+    };
+    Some(format!("{or} in its [[secret]] of rixl.toml")).filter(|_| IS_DECLARED.load(Ordering::Relaxed))
+}
+
 /// The command that does this, if there is one.
 pub(crate) fn command(next: &Next) -> Option<String> {
+    if let Some(declaration) = declaration(next) {
+        return Some(declaration);
+    }
     match next {
         Next::Recover => Some(recover()),
         Next::RecoverOrDrop => Some(format!("{} (or with --drop, to give up what did not succeed)", recover())),
@@ -364,6 +388,7 @@ pub(crate) fn with_command(message: &str, next: Option<&Next>) -> String {
         Some((Next::DeleteKeys(_) | Next::RevokeCredentials(_), command)) => {
             format!("{message}; if nobody knows it, run `{command}`")
         }
+        Some((next, declared)) if declaration(next).is_some() => format!("{message}; {declared}"),
         Some((Next::Decide, _)) => format!("{message}; `--rotate-again` or `--drop` decides"),
         Some((_, command)) => format!("{message}; run `{command}`"),
     }
