@@ -41,7 +41,7 @@ pub(crate) struct Receipt {
     signed_with_both_until: Option<Timestamp>,
     /// The entry of the run, as long as it may be open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    entry: Option<String>,
+    pub(crate) entry: Option<String>,
     /// What made consumers take it: in what is kept for the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deploy: Option<Deploy>,

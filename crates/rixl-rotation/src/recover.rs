@@ -212,10 +212,18 @@ impl Rotator {
             unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?;
         let options = &options;
         let is_missing = |entry: &&String| !names.contains(entry) && !escrows.contains(entry);
-        if let Some(missing) = options.entries.iter().find(is_missing).filter(|_| !options.is_any_gone) {
+        let mut entries = options.entries.clone();
+        for entry in entries.iter_mut().filter(|entry| is_missing(&&**entry)) {
+            // A key may be named that an unfinished run has created.
+            let receipt = self.receipt_of_key(entry).await.ok().flatten();
+            if let Some(of) = receipt.and_then(|receipt| receipt.entry).filter(|of| names.contains(of)) {
+                *entry = of;
+            }
+        }
+        if let Some(missing) = entries.iter().find(is_missing).filter(|_| !options.is_any_gone) {
             return Err(Failure::refused(format!("there is no unfinished run on {missing}; nothing was sent")));
         }
-        let is_asked = |name: &String| options.entries.is_empty() || options.entries.contains(name);
+        let is_asked = |name: &String| entries.is_empty() || entries.contains(name);
         names.retain(is_asked);
         escrows.retain(is_asked);
         if options.redirect.is_some() && names.len() > 1 {

@@ -199,6 +199,12 @@ fn recovery_can_be_of_one_key() {
     assert_eq!(status.code, 0);
     assert!(status.stderr.contains("nothing is unfinished in "), "{}", status.stderr);
     bench.assert_well();
+    // By the key that it has created, which is what it is listed by.
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id()).run();
+    let new = rixl("keys replace billing001 --to file:secret --yes --settle 0s --grace 24h --output json");
+    let new = json(&new)["keys"][0]["id"].as_str().unwrap().to_owned();
+    let run = rixl(&format!("recover {new} --output json"));
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &"waiting".into()), "{}", run.stderr);
 }
 
 /// In the log of a cron job the secret would be there for all to read.
