@@ -98,7 +98,9 @@ impl Global {
         let flags = [
             ("--config", path(&self.config).filter(|_| self.account.is_some())),
             ("--account", self.account.clone()),
+            ("--token-file", path(&self.token_file)),
             ("--state-dir", path(&self.state_dir)),
+            // The last two are replaced for an entry of another account.
             ("--base-url", self.base_url.clone()),
             ("--org", self.org.as_ref().map(|id| id.0.to_string())),
         ];

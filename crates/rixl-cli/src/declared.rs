@@ -37,10 +37,10 @@ pub(crate) struct Part<'a> {
 }
 
 /// What an entry says of its account: the URL of the API, and the organization that was named.
-type Identity = (String, Option<OrganizationId>);
+pub(crate) type Identity = (String, Option<OrganizationId>);
 
 /// `None`: its settings are not valid, which is said when it connects.
-fn identity(global: &Global) -> Option<Identity> {
+pub(crate) fn identity(global: &Global) -> Option<Identity> {
     let client = settings::client(global).ok()?.build().ok()?;
     Some((client.base_url().to_owned(), settings::organization(global).ok()?))
 }
@@ -673,9 +673,8 @@ pub(crate) fn names(run: &OpenRun) -> [Option<&str>; 3] {
 
 /// What helps a run whose account is not the one that looked.
 pub(crate) fn of_other_account(run: &OpenRun) -> String {
-    let organization = run.organization.as_ref().map(|id| format!(" --org {id}")).unwrap_or_default();
-    let url = quoted(run.base_url.as_deref().unwrap_or_default()).into_owned();
-    let command = format!("{} {} --base-url {url}{organization}", failure::recover(), quoted(&run.entry));
+    let url = run.base_url.as_deref().unwrap_or_default();
+    let command = failure::recover_as(&run.entry, url, run.organization.as_ref());
     format!("correct base-url and organization in rixl.toml, or finish it with {command}")
 }
 

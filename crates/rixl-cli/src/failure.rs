@@ -4,11 +4,11 @@ use std::{
     error::Error as StdError,
     sync::{
         Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
-use rixl_credentials::{Error, ErrorKind, Operation, Outcome};
+use rixl_credentials::{Error, ErrorKind, Operation, OrganizationId, Outcome};
 use rixl_rotation::{
     Effect, FailureKind, Next,
     store::{StoreError, StoreErrorKind},
@@ -166,6 +166,19 @@ pub(crate) fn recover() -> String {
     format!("rixl recover{}", flags())
 }
 
+/// The same for an entry of another account.
+pub(crate) fn recover_as(entry: &str, base_url: &str, organization: Option<&OrganizationId>) -> String {
+    // Those of the account come last.
+    let flags = flags();
+    let kept = flags.split(" --base-url ").next().and_then(|flags| flags.split(" --org ").next()).unwrap_or_default();
+    let command = format!("rixl recover{kept} {} --base-url {}", quoted(entry), quoted(base_url));
+    match organization {
+        Some(id) => format!("{command} --org {id}"),
+        None if std::env::var_os("RIXL_ORG_ID").is_some_and(|id| !id.is_empty()) => format!("RIXL_ORG_ID= {command}"),
+        None => command,
+    }
+}
+
 /// A failed command.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -287,8 +300,32 @@ impl From<rixl_rotation::Failure> for Failure {
     }
 }
 
+/// Whether this run does what `rixl.toml` declares, where that is to say what is a flag elsewhere.
+static IS_DECLARED: AtomicBool = AtomicBool::new(false);
+
+/// Remembers it, for what is to be done next.
+pub(crate) fn remember_declared(is_declared: bool) {
+    IS_DECLARED.store(is_declared, Ordering::Relaxed);
+}
+
+/// What leads on in `rixl.toml`.
+fn declaration(next: &Next) -> Option<String> {
+    let or = match next {
+        Next::AllowNewPlace => "correct the name in to, or write new-place = true",
+        Next::AllowLeave => "name that place in to, or, to leave a dead secret there, write leave = true",
+        Next::AllowTakeOver => "name another place in to, or, to overwrite it, write take-over = true",
+        Next::HandOver => "name it in to, or, to go on without it, write own-key = true",
+        Next::Replace(id) => &format!("rixl keys replace {id} --to STORE, or how = \"replace\" (by name)"),
+        _ => return None,
+    };
+    Some(format!("{or} in its [[secret]] of rixl.toml")).filter(|_| IS_DECLARED.load(Ordering::Relaxed))
+}
+
 /// The command that does this, if there is one.
 pub(crate) fn command(next: &Next) -> Option<String> {
+    if let Some(declaration) = declaration(next) {
+        return Some(declaration);
+    }
     match next {
         Next::Recover => Some(recover()),
         Next::RecoverOrDrop => Some(format!("{} (or with --drop, to give up what did not succeed)", recover())),
@@ -298,6 +335,11 @@ pub(crate) fn command(next: &Next) -> Option<String> {
         }
         Next::Drop(entry) => Some(format!("{} {} --drop", recover(), quoted(entry))),
         Next::Decide => Some(format!("{} --rotate-again (or --drop, to give it up)", recover())),
+        Next::BringBack(or) => {
+            let or = command(or).unwrap_or_default();
+            Some(format!("bring the place back, then {}; or {or}", recover()))
+        }
+        Next::NameAccount { entry, base_url, organization } => Some(recover_as(entry, base_url, organization.as_ref())),
         Next::NameReplacedPlace(entry) => {
             Some(format!("{} {} --to STORE --instead-of STORE", recover(), quoted(entry)))
         }
@@ -346,6 +388,7 @@ pub(crate) fn with_command(message: &str, next: Option<&Next>) -> String {
         Some((Next::DeleteKeys(_) | Next::RevokeCredentials(_), command)) => {
             format!("{message}; if nobody knows it, run `{command}`")
         }
+        Some((next, declared)) if declaration(next).is_some() => format!("{message}; {declared}"),
         Some((Next::Decide, _)) => format!("{message}; `--rotate-again` or `--drop` decides"),
         Some((_, command)) => format!("{message}; run `{command}`"),
     }

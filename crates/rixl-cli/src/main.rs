@@ -95,6 +95,7 @@ fn run(mut cli: Cli, output: Output) -> Result<Done, Failure> {
         return Err(Failure::usage(sentence));
     }
     failure::remember_flags(cli.global.repeated());
+    failure::remember_declared(matches!(cli.command, Command::Plan(_) | Command::Apply(_) | Command::Check(_)));
     // What a recipe prints says itself what the account says.
     if !matches!(cli.command, Command::Recipe(_)) {
         cli.global = config::with_account(cli.global)?;

@@ -23,12 +23,12 @@ use rixl_rotation::store::{CommandStore, Read, Store as _};
 
 use crate::{
     args::Global,
-    config::{HOME, Source, has_scheme, is_of_home},
+    config::{Config, HOME, Source, has_scheme, is_of_home},
     context::Context,
     failure::{Code, Failure, remember_source},
     output::Output,
     process,
-    text::shown,
+    text::{quoted, shown},
     when,
 };
 
@@ -101,8 +101,16 @@ impl Credential {
                 remember_source("a live API key", &format!("{}, which {API_KEY_FILE} names", place_of(path.as_ref())));
                 Ok(Self::ApiKeyFile(path.into()))
             }
-            (None, None, None) => Err(Failure::new(Code::Authentication, "there is no credential")
-                .with_next("set RIXL_BEARER_TOKEN, or name a file with --token-file, or try it out with --sandbox")),
+            (None, None, None) => {
+                let config = Config::find(global).ok().flatten();
+                let account = config.as_ref().and_then(|config| config.accounts.keys().next());
+                let or = match account {
+                    Some(name) => format!("use an account of rixl.toml: --account {}", quoted(name)),
+                    None => "try it out with --sandbox".to_owned(),
+                };
+                let next = format!("set RIXL_BEARER_TOKEN, or name a file with --token-file, or {or}");
+                Err(Failure::new(Code::Authentication, "there is no credential").with_next(next))
+            }
         }
     }
 }

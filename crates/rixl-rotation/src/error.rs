@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use rixl_credentials::{CredentialId, Error, ErrorKind, KeyId};
+use rixl_credentials::{CredentialId, Error, ErrorKind, KeyId, OrganizationId};
 
 use crate::{
     journal::{JournalError, JournalErrorKind},
@@ -163,6 +163,17 @@ pub enum Next {
     /// Call it with [`OnLiveSecret::RotateUnread`](crate::OnLiveSecret::RotateUnread) or
     /// [`OnLiveSecret::Drop`](crate::OnLiveSecret::Drop): only a person can decide.
     Decide,
+    /// Bring the place back from which the secret is gone, then call it; or do this, with another place.
+    BringBack(Box<Next>),
+    /// Call it for this entry with the account that it belongs to.
+    NameAccount {
+        /// The entry.
+        entry: String,
+        /// The URL of the API.
+        base_url: String,
+        /// The organization, if one was named.
+        organization: Option<OrganizationId>,
+    },
     /// Call it for this entry with [`RecoverOptions::with_redirect_of`](crate::RecoverOptions::with_redirect_of) as well: of
     /// several places, say which one the other stands in for.
     NameReplacedPlace(String),
@@ -253,6 +264,7 @@ impl Next {
             | Self::AllowLeave
             | Self::HandOver
             | Self::NameExpiry(_)
+            | Self::NameAccount { .. }
             | Self::Nothing => Ok(()),
             Self::Recover => f.write_str("; recover it"),
             Self::RecoverOrDrop => f.write_str("; recover it, which tries again, or drop it"),
@@ -262,6 +274,7 @@ impl Next {
             Self::AllowOwnKey => f.write_str("; recover it with that one, or allow this one"),
             Self::OtherCredential => f.write_str("; recover it with another credential"),
             Self::NameReplacedPlace(_) => f.write_str("; say which place the other one stands in for"),
+            Self::BringBack(_) => f.write_str("; bring the place back and recover it, or name another place for it"),
             Self::NamePlace(_) => f.write_str("; say which of the two is meant"),
             Self::NameServer(server) => write!(f, "; name {server} in the settings of the store, and run it again"),
             Self::AnotherPlace(_) => f.write_str("; name another place for it"),

@@ -41,7 +41,7 @@ pub(crate) struct Receipt {
     signed_with_both_until: Option<Timestamp>,
     /// The entry of the run, as long as it may be open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    entry: Option<String>,
+    pub(crate) entry: Option<String>,
     /// What made consumers take it: in what is kept for the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deploy: Option<Deploy>,
@@ -59,6 +59,8 @@ pub struct LastRun {
     pub stores: Vec<String>,
     /// The fingerprint of the secret that was stored.
     pub fingerprint: Option<String>,
+    /// The entry of the run that has created this key, where it is unfinished.
+    pub entry: Option<String>,
     /// What made consumers take it.
     #[cfg(unix)]
     pub deploy_step: Option<DeployStep>,
@@ -465,13 +467,37 @@ impl Rotator {
     pub async fn last_run(&self, key_id: &KeyId) -> Result<Option<LastRun>, Failure> {
         let name = of_key(self.account.client().base_url(), key_id.as_str());
         let Some(receipt) = self.receipt(&name).await? else { return Ok(None) };
+        // No receipt gives it its places yet.
+        if let Some(progress) = self.made_by(&receipt).await {
+            return Ok(Some(LastRun {
+                stores: progress
+                    .kept()
+                    .map(|(_, place)| place.asked.as_ref().unwrap_or(&place.given).clone())
+                    .collect(),
+                fingerprint: progress.stored_fingerprint(),
+                entry: receipt.entry,
+                #[cfg(unix)]
+                deploy_step: progress.intent.deploy.clone().map(DeployStep::from),
+            }));
+        }
         let homes = self.homes_besides(Some(receipt.clone()), &[], key_id.as_str()).await?;
         Ok(Some(LastRun {
             stores: homes.into_iter().map(|home| home.asked.unwrap_or(home.place)).collect(),
             fingerprint: receipt.fingerprint,
+            entry: None,
             #[cfg(unix)]
             deploy_step: receipt.deploy.map(DeployStep::from),
         }))
+    }
+
+    /// The unfinished run that has created what this receipt is of.
+    async fn made_by(&self, receipt: &Receipt) -> Option<Progress> {
+        let entry = receipt.entry.as_ref()?;
+        let looked = self.journal.look(Look::new(entry)).await.ok()?;
+        match recover::read(entry, &looked.lines) {
+            Ok(Some(Open::Run(progress))) if progress.intent.run == receipt.run => Some(progress),
+            _ => None,
+        }
     }
 
     /// What the last run on this key left.

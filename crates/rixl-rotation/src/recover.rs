@@ -1,9 +1,9 @@
 //! Recovery: brings every open entry to a safe end, or says why not.
 
-use std::{error::Error as StdError, future, sync::Arc, time::Duration};
+use std::{error::Error as StdError, future, io, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use rixl_credentials::Timestamp;
+use rixl_credentials::{OrganizationId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -212,10 +212,18 @@ impl Rotator {
             unfinished.map_err(|error| Failure::from(error).left_open(Effect::Unknown))?;
         let options = &options;
         let is_missing = |entry: &&String| !names.contains(entry) && !escrows.contains(entry);
-        if let Some(missing) = options.entries.iter().find(is_missing).filter(|_| !options.is_any_gone) {
+        let mut entries = options.entries.clone();
+        for entry in entries.iter_mut().filter(|entry| is_missing(&&**entry)) {
+            // A key may be named that an unfinished run has created.
+            let receipt = self.receipt_of_key(entry).await.ok().flatten();
+            if let Some(of) = receipt.and_then(|receipt| receipt.entry).filter(|of| names.contains(of)) {
+                *entry = of;
+            }
+        }
+        if let Some(missing) = entries.iter().find(is_missing).filter(|_| !options.is_any_gone) {
             return Err(Failure::refused(format!("there is no unfinished run on {missing}; nothing was sent")));
         }
-        let is_asked = |name: &String| options.entries.is_empty() || options.entries.contains(name);
+        let is_asked = |name: &String| entries.is_empty() || entries.contains(name);
         names.retain(is_asked);
         escrows.retain(is_asked);
         if options.redirect.is_some() && names.len() > 1 {
@@ -330,11 +338,7 @@ impl Rotator {
         }
         let (intent, account) = (&progress.intent, &self.account);
         if intent.base_url != account.client().base_url() || intent.organization.as_ref() != account.organization() {
-            let organization = intent.organization.as_ref().map_or("none", |id| id.as_str());
-            return Err(Failure::refused(format!(
-                "the entry {name} is of {} (named organization: {organization}), and this run is not; nothing was sent",
-                intent.base_url
-            )));
+            return Err(self.of_other_account(name, &intent.base_url, intent.organization.as_ref()));
         }
         let mut redirected = None;
         if let Some(location) = &options.redirect {
@@ -400,6 +404,18 @@ impl Rotator {
             driver.of_key = self.receipt_of_key(&owner).await.ok();
         }
         Ok(driver)
+    }
+
+    /// It is ended there alone.
+    pub(crate) fn of_other_account(&self, entry: &str, base_url: &str, named: Option<&OrganizationId>) -> Failure {
+        let of = |named: Option<&OrganizationId>, base_url: &str| match named {
+            Some(id) => format!("organization {id} at {base_url}"),
+            None => format!("no named organization, at {base_url}"),
+        };
+        let (its, own) = (of(named, base_url), of(self.account.organization(), self.account.client().base_url()));
+        let (base_url, organization) = (base_url.to_owned(), named.cloned());
+        Failure::refused(format!("the entry {entry} belongs to {its}, and this run to {own}; nothing was sent"))
+            .with_next(Next::NameAccount { entry: entry.to_owned(), base_url, organization })
     }
 
     /// From now on the secret goes here.
@@ -647,9 +663,12 @@ struct Gone(String, StoreError);
 impl Gone {
     fn error<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, StoreError>> {
         let Self(location, error) = self;
-        let cause = StdError::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        let reason = format!("{}{cause}", error.reason());
-        Box::pin(future::ready(Err(StoreError::new(error.kind(), location, reason))))
+        let again = StoreError::new(error.kind(), location, error.reason());
+        let cause = StdError::source(error).map(|cause| match cause.downcast_ref::<io::Error>() {
+            Some(error) => io::Error::new(error.kind(), error.to_string()),
+            None => io::Error::other(cause.to_string()),
+        });
+        Box::pin(future::ready(Err(cause.into_iter().fold(again, StoreError::with_source))))
     }
 }
 

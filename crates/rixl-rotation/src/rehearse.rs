@@ -145,8 +145,7 @@ impl Rotator {
     ) -> Result<Recovery, Failure> {
         let Rehearsal { base_url, key_id, place, .. } = rehearsal;
         if base_url != self.account.client().base_url() {
-            let sentence = format!("the rehearsal {name} is of {base_url}, and this run is not; nothing was written");
-            return Err(Failure::refused(format!("{sentence}; recover it there")));
+            return Err(self.of_other_account(name, base_url, self.account.organization()));
         }
         let kept = entry.escrow().await?;
         let kept = kept.as_ref().map_or(&[][..], |kept| kept.expose_secret());

@@ -38,6 +38,7 @@ use std::{
     error::Error as StdError,
     fmt,
     future::{self, Future},
+    io,
     pin::Pin,
     str::FromStr,
     sync::Arc,
@@ -424,6 +425,12 @@ impl StoreError {
     pub fn with_retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time);
         self
+    }
+
+    /// Nothing is where it was: a folder was removed, or is not mounted. Of a program that is gone this says nothing.
+    pub(crate) fn is_gone(&self) -> bool {
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
+        !self.location.starts_with("command:") && source.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     pub(crate) fn reason(&self) -> &str {

@@ -140,7 +140,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     // Before it is made.
     let state = context.existing_journal().await;
     let ledger = Ledger::read(context, &mut known).await?;
-    let Inventory { places, files, mut problems, mut accounts } = match args.scan_only {
+    let Inventory { places, files, mut problems, mut accounts, .. } = match args.scan_only {
         true => Inventory::default(),
         false => Inventory::of(context, &ledger, &mut known, &mut pace).await?,
     };

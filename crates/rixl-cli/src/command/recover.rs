@@ -65,7 +65,8 @@ pub(crate) struct Args {
     /// several places, do without those that can't be written
     #[arg(long, conflicts_with = "rotate_again")]
     pub(crate) drop: bool,
-    /// Rotate again regardless, overwrite what the store holds, and allow more requests
+    /// Rotate again regardless, or, where the secret is in escrow, store it again; overwrite what the store holds, and allow
+    /// more requests
     #[arg(long)]
     pub(crate) rotate_again: bool,
     /// Max additional requests per key, with --rotate-again

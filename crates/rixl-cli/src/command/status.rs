@@ -7,8 +7,11 @@ use rixl_rotation::{Next, OpenRun, journal::Journal, open_runs};
 use serde::Serialize;
 
 use crate::{
+    args::Global,
+    config::Config,
     context::Context,
-    failure::{Code, Failure, LOCKED, recover, with_command},
+    declared,
+    failure::{Code, Failure, LOCKED, recover, recover_as, with_command},
     output::Done,
     rows::{self, Locations},
     table::Table,
@@ -51,7 +54,7 @@ pub(crate) async fn run(context: &Context, Args {}: Args) -> Result<Done, Failur
     let mut table = Table::new(["ID", "NAME", "SINCE", "SITUATION", "STORE"]);
     for run in &runs {
         let since = run.since.map(|since| format!("{since:.0}"));
-        let situation = said(run);
+        let situation = of_account(context, run).unwrap_or_else(|| said(run));
         let stores = Locations(run.stores.clone()).together();
         let cells =
             [Some(run.entry.as_str()), run.name.as_deref(), since.as_deref(), Some(&*situation), stores.as_deref()];
@@ -88,6 +91,28 @@ pub(crate) fn said(run: &OpenRun) -> String {
         return format!("{}; {LOCKED}", run.situation);
     }
     with_command(&run.situation, Some(&run.next))
+}
+
+/// Where this run is another account's: no credential tells whose a run is.
+fn of_account(context: &Context, run: &OpenRun) -> Option<String> {
+    let its = (run.base_url.clone()?, run.organization.clone());
+    let is_its = |global: &Global| declared::identity(global).as_ref() == Some(&its);
+    if !matches!(run.next, Next::Recover | Next::Decide) || is_its(&context.global) {
+        return None;
+    }
+    let config = Config::find(&context.global).ok().flatten().filter(|_| context.global.account.is_none());
+    let is_declared = |account: &&String| {
+        let account = config.as_ref().and_then(|config| config.account(account).ok()?.over(&context.global).ok());
+        account.as_ref().is_some_and(is_its)
+    };
+    let command = match config.iter().flat_map(|config| config.accounts.keys()).find(is_declared) {
+        Some(account) => {
+            let global = Global { account: Some(account.clone()), ..context.global.clone() };
+            format!("rixl recover{}", global.repeated())
+        }
+        None => recover_as(&run.entry, &its.0, its.1.as_ref()),
+    };
+    Some(format!("{}; run `{command}`", run.situation))
 }
 
 fn open(run: &OpenRun) -> Open<'_> {

@@ -541,9 +541,12 @@ fn a_run_whose_account_is_spelled_otherwise_is_told() {
             assert_eq!(results(&told), ["fleeta0001 unknown"], "{words}");
             let row = &json(&told)["keys"][0]["error"];
             let message = row["message"].as_str().unwrap();
-            assert!(message.contains("(named organization: none), and this run is not"), "{row}");
+            assert!(message.contains(" belongs to no named organization, at "), "{row}");
             assert!(
-                row["next"].as_str().unwrap().contains("or finish it with rixl recover fleeta0001 --base-url "),
+                row["next"]
+                    .as_str()
+                    .unwrap()
+                    .contains("or finish it with RIXL_ORG_ID= rixl recover fleeta0001 --base-url "),
                 "{row}"
             );
         }
@@ -1102,4 +1105,33 @@ fn the_example_runs_against_the_sandbox() {
     run(rixl("check"), 2);
     run(rixl("config check"), 0);
     assert_eq!(files(&place).len(), 1, "nothing is written beside it");
+}
+
+/// `rixl apply --new-place` is no command.
+#[test]
+fn what_is_a_flag_elsewhere_is_said_as_it_is_declared() {
+    let bench = bench();
+    write(&bench.path("app.env"), "A=1\n", 0o600);
+    write(&bench.path("foreign"), "q7GkZ2mWc9Tb", 0o600);
+    let expected = |to: &str, advice: &str, words: &str| {
+        declare(&bench, &format!("[[secret]]\nids = [\"billing001\"]\nmax-age = \"1s\"\nto = \"{to}\"\n"));
+        let told = bench.rixl(words).run();
+        assert!(
+            told.stderr.contains(&format!("{advice} in its [[secret]] of rixl.toml\n")),
+            "{to}: {}{}",
+            told.stdout,
+            told.stderr
+        );
+        assert!(!told.stderr.contains("--"), "{}", told.stderr);
+    };
+    run(bench.rotate(""), 0);
+    bench.passes(Duration::from_secs(10));
+    for words in ["plan", "apply --yes --again billing001"] {
+        expected("dotenv:app.env#RIXL_API_KEY", "or write new-place = true", words);
+        expected("file:foreign", "write take-over = true", words);
+        expected("file:elsewhere", "write leave = true", words);
+    }
+    // By hand it is a flag.
+    let told = bench.rixl("keys rotate billing001 --to file:elsewhere --yes").run();
+    assert!(told.stderr.contains("with --leave\n"), "{}", told.stderr);
 }

@@ -622,3 +622,56 @@ fn with_nothing_known_nothing_is_told() {
     program.command.current_dir(place.path());
     assert_eq!(program.run().stdout, "RIXL OK: found: nothing\n");
 }
+
+/// Which it does for weeks.
+#[test]
+fn a_replaced_key_that_waits_for_its_end_is_well() {
+    let bench = Bench::new();
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id());
+    let replace = "keys replace billing001 --to file:secret --yes --settle 0s --grace 24h --output json";
+    let new = json(&run(rixl(replace), 0))["keys"][0]["id"].as_str().unwrap().to_owned();
+    let assert_well = |owner: &str, is_listed: bool| {
+        let program = rixl("doctor --output json");
+        let well = run(if is_listed { program } else { program.env("RIXL_BEARER_TOKEN", "") }, 0);
+        assert_eq!(states(&well, "places"), [format!("{owner} live")], "{}", well.stdout);
+        assert_eq!(json(&well)["places"][0]["why"], Value::Null);
+    };
+    assert_well(&new, true);
+    // The list alone says which key is the new one.
+    assert_well("billing001", false);
+    let declared = "[[secret]]\nname = \"billing\"\nmax-age = \"1d\"\nhow = \"replace\"\nto = \"file:secret\"\n";
+    write(&bench.path("rixl.toml"), declared, 0o644);
+    assert_well(&new, true);
+    // An earlier run has stored another one there.
+    fs::remove_file(bench.path("rixl.toml")).unwrap();
+    run(rixl("recover --drop"), 0);
+    let second = replace.replace("billing001", &new);
+    let second = json(&run(rixl(&second), 0))["keys"][0]["id"].as_str().unwrap().to_owned();
+    assert_well(&second, true);
+    assert_well(&new, false);
+    // What is found elsewhere is known.
+    fs::copy(bench.path("secret"), bench.path("copy")).unwrap();
+    let found = run(rixl("doctor --scan copy --scan-only --output json"), 1);
+    assert_eq!(json(&found)["found"][0]["id"], *new);
+
+    let client = bench.sandbox.create_client_credential("web0000001", "web");
+    write(&bench.path("web"), &client.client_secret, 0o600);
+    let mut id = client.id;
+    let replace = |id: &str| format!("clients replace {id} --to file:web --secret-format secret --yes --settle 0s");
+    let assert_stored = |id: &str| {
+        let well = run(rixl("doctor --output json"), 0);
+        let mut expected = [format!("{second} live"), format!("{id} stored")];
+        expected.sort();
+        assert_eq!(states(&well, "places"), expected, "{}", well.stdout);
+    };
+    for _ in 0..2 {
+        let replaced = run(rixl(&format!("{} --grace 0s --output json", replace(&id))), 0);
+        id = json(&replaced)["keys"][0]["id"].as_str().unwrap().to_owned();
+        assert_stored(&id);
+    }
+    let waiting = rixl(&format!("{} --grace 24h", replace(&id))).spawn();
+    bench.wait_for_state(&format!("credential-{id}"), "settled");
+    waiting.send(Signal::INT);
+    assert_eq!(Run::of(waiting).code, 130);
+    assert_stored(&id);
+}

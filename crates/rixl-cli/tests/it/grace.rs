@@ -129,7 +129,7 @@ fn the_old_key_ends_on_time_though_nobody_comes_back() {
     assert_eq!(status.code, 0, "{}", status.stdout);
     let open = &json(&status)["open"][0];
     assert_eq!((&open["id"], &open["waits_until"]), (&"billing001".into(), &json(&run)["keys"][0]["old_key_until"]));
-    let status = bench.rixl("status").run();
+    let status = rixl(&bench, "status").run();
     assert!(status.stdout.contains("RIXL ends the old key billing001 at 20"), "{}", status.stdout);
     assert!(status.stdout.contains("run `rixl recover`"), "{}", status.stdout);
     // Before the end there is nothing to do.

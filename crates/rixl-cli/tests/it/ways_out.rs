@@ -199,6 +199,12 @@ fn recovery_can_be_of_one_key() {
     assert_eq!(status.code, 0);
     assert!(status.stderr.contains("nothing is unfinished in "), "{}", status.stderr);
     bench.assert_well();
+    // By the key that it has created, which is what it is listed by.
+    let rixl = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", bench.sandbox.organization_id()).run();
+    let new = rixl("keys replace billing001 --to file:secret --yes --settle 0s --grace 24h --output json");
+    let new = json(&new)["keys"][0]["id"].as_str().unwrap().to_owned();
+    let run = rixl(&format!("recover {new} --output json"));
+    assert_eq!((run.code, &json(&run)["keys"][0]["result"]), (0, &"waiting".into()), "{}", run.stderr);
 }
 
 /// In the log of a cron job the secret would be there for all to read.
@@ -354,5 +360,111 @@ fn keys_of_lost_responses_are_told_with_one_command() {
         let key = keys.iter().find(|key| key["name"] == name).unwrap();
         let secret = fs::read_to_string(bench.path(name)).unwrap();
         assert!(bench.sandbox.opens(key["id"].as_str().unwrap(), &secret), "{name}");
+    }
+}
+
+/// A run without flags, or in another environment, would be told of the same command for ever.
+#[test]
+fn an_entry_of_another_account_names_it() {
+    let bench = Bench::new();
+    script(&bench, "full", "exit 1");
+    let (url, organization) = (bench.sandbox.url(), bench.sandbox.organization_id());
+    write(&bench.path("token"), bench.sandbox.bearer_token(), 0o600);
+    let rotate = "keys rotate billing001 --to command:./full --leave --yes --settle 0s --store-patience 0s";
+    let flags = format!("--token-file FOLDER/token --base-url {url} --org {organization}");
+    let bare = |words: &str| bench.rixl(words).env("RIXL_BASE_URL", "").env("RIXL_BEARER_TOKEN", "");
+    let rotated = bare(&format!("{rotate} {flags}")).run();
+    assert_eq!(rotated.code, 7, "{}", rotated.stderr);
+    let next = format!("next: rixl recover {flags}\n").replace("FOLDER", bench.folder.path().to_str().unwrap());
+    assert!(rotated.stderr.contains(&next), "{}", rotated.stderr);
+
+    let status = || bare("status").run().stdout;
+    assert!(status().contains(&format!("; run `rixl recover billing001 --base-url {url} --org {organization}`")));
+    let own = bare("status").env("RIXL_BASE_URL", url).env("RIXL_ORG_ID", organization).run().stdout;
+    assert!(own.contains("; run `rixl recover`"), "{own}");
+    // The sandbox without an organization.
+    let other = bench.rixl("recover").run();
+    assert_eq!(other.code, 6, "{}", other.stderr);
+    let belongs = format!("billing001 belongs to organization {organization} at {url}, and this run to no named");
+    assert!(other.stderr.contains(&belongs), "{}", other.stderr);
+    let toml =
+        format!("[account.main]\nbase-url = \"{url}\"\norganization = \"{organization}\"\ntoken.file = \"token\"\n");
+    write(&bench.path("rixl.toml"), &toml, 0o600);
+    assert!(status().contains("; run `rixl recover --account main`"), "{}", status());
+    let unauthorized = bare("recover").run();
+    assert_eq!(unauthorized.code, 4, "{}", unauthorized.stderr);
+    assert!(
+        unauthorized.stderr.contains(", or use an account of rixl.toml: --account main"),
+        "{}",
+        unauthorized.stderr
+    );
+    let recovered = bench.next(&other, "--to file:elsewhere --settle 0s");
+    assert_eq!(recovered.code, 0, "{}", recovered.stderr);
+
+    // And the other way round.
+    let rotated = bench.rixl(rotate).run();
+    assert_eq!(rotated.code, 7, "{}", rotated.stderr);
+    let other = bench.rixl("recover").env("RIXL_ORG_ID", organization).run();
+    assert!(
+        other.stderr.contains(&format!("next: RIXL_ORG_ID= rixl recover billing001 --base-url {url}\n")),
+        "{}",
+        other.stderr
+    );
+}
+
+/// Its secret is in escrow alone, and no flag of a recovery helps.
+#[test]
+fn a_folder_that_is_gone_is_told_with_what_helps() {
+    for words in ["rotate", "replace"] {
+        let bench = Bench::new();
+        vanishing(&bench);
+        let rixl = |words: &str| {
+            bench
+                .rixl(&format!("{words} --settle 0s --store-patience 0s"))
+                .env("RIXL_ORG_ID", bench.sandbox.organization_id())
+        };
+        let told = |run: &Run| {
+            assert_eq!(run.code, 7, "{}", run.stderr);
+            for part in [
+                "it is in escrow at",
+                "/mounted/secret: its folder can't be ",
+                ": it does not exist\n",
+                "next: bring the place back, then rixl recover; or rixl recover billing001 --to STORE (another place)\n",
+            ] {
+                assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+            }
+        };
+        let gone = || fs::remove_dir_all(bench.path("mounted")).unwrap();
+        if words == "rotate" {
+            let late = "keys rotate billing001 --to file:mounted/secret --yes --settle 2s --store-patience 0s";
+            let child = bench.rixl(late).env("RIXL_ORG_ID", bench.sandbox.organization_id()).spawn();
+            bench.wait_for_state("billing001", "stored");
+            gone();
+            told(&Run::of(child));
+        } else {
+            let run = rixl("keys replace billing001 --to file:mounted/secret --yes --grace 24h").run();
+            assert_eq!(run.code, 0, "{}", run.stderr);
+            gone();
+        }
+        for more in ["", "--rotate-again", "--drop", "--dry-run"] {
+            told(&rixl(&format!("recover {more}")).run());
+        }
+        let recovered = if words == "rotate" {
+            fs::create_dir(bench.path("mounted")).unwrap();
+            // An empty one may be what something else is to be mounted on.
+            let asked = rixl("recover").run();
+            assert!(asked.stderr.contains("next: rixl recover --rotate-again"), "{}", asked.stderr);
+            rixl("recover --rotate-again").run()
+        } else {
+            rixl("recover billing001 --to file:elsewhere").run()
+        };
+        assert_eq!(
+            (recovered.code, bench.sandbox.calls("rotateOrganizationApiKey") <= 1),
+            (0, true),
+            "{}",
+            recovered.stderr
+        );
+        let place = bench.path(if words == "rotate" { "mounted/secret" } else { "elsewhere" });
+        assert!(bench.sandbox.is_live(&fs::read_to_string(place).unwrap()));
     }
 }

@@ -104,6 +104,7 @@ impl Driver {
         let situation = match self.progress.situation() {
             // It was in this process alone, and whoever has the lock by now may have another one.
             Situation::InEscrow if self.seen.is_kept == Some(false) => Situation::Unknown,
+            Situation::Stored if failure.kind() == FailureKind::NotStored => Situation::InEscrow,
             situation => situation,
         };
         let was_sent = self.seen.tries.sent > 0;
@@ -160,7 +161,7 @@ impl Driver {
             }
             Stop::PlaceFailed(place) => match (self.progress.response, self.place_error(place)) {
                 (Response::Unsent, Some(error)) => error.into(),
-                (_, error) => with_source(self.stuck("the store can't be read"), error),
+                (_, error) => self.unreadable(error),
             },
             Stop::PlaceMoved(place)
                 if let Some(moved) = self.places.get(place).and_then(|place| place.moved.clone()) =>
@@ -265,7 +266,7 @@ impl Driver {
                     Some(error) if error.kind() == StoreErrorKind::Foreign => {
                         with_source(self.stuck("the store can't be read"), Some(error)).with_next(self.decision())
                     }
-                    Some(_) => with_source(self.stuck("the store can't be read"), error),
+                    Some(_) => self.unreadable(error),
                     None => Failure::new(
                         FailureKind::Unknown,
                         format!("the new secret of {label} is stored, but RIXL does not say clearly that it is live"),
@@ -459,14 +460,16 @@ impl Driver {
             }
             NotRetired::OwnKey => ("the bearer token was obtained with it", None),
             NotRetired::Place(place) => {
-                let (is_kept, escrow) = (self.seen.is_kept != Some(false), self.entry.escrow_location());
-                let has_escrow = is_kept && matches!(self.seen.escrow, Some(Escrow::Secret { .. }));
+                let (has_escrow, escrow) = (self.has_escrow(), self.entry.escrow_location());
                 let escrow = if has_escrow { format!("; it is in escrow at {escrow}") } else { String::new() };
                 let sentence = format!(
                     "the store no longer holds the new secret, so the {old} was not {retired}: {}{escrow}",
                     self.location(place)
                 );
-                return Failure::new(FailureKind::Unknown, sentence).with_next(Next::Decide);
+                return match self.place_error(place) {
+                    Some(error) if has_escrow && error.is_gone() => self.gone(sentence, error),
+                    error => with_source(Failure::new(FailureKind::Unknown, sentence), error).with_next(Next::Decide),
+                };
             }
             NotRetired::Another if is_credential => ("the store holds another live secret", None),
             NotRetired::Another => {
@@ -509,6 +512,29 @@ impl Driver {
         match self.places.len() {
             0 | 1 => Next::AnotherPlace(self.label.clone()),
             _ => Next::NameReplacedPlace(self.label.clone()),
+        }
+    }
+
+    /// Nothing but the escrow has it, as far as can be told here.
+    fn gone(&self, sentence: String, error: StoreError) -> Failure {
+        let next = Next::BringBack(Box::new(self.elsewhere()));
+        Failure::new(FailureKind::NotStored, sentence).with_source(error).with_next(next)
+    }
+
+    fn has_escrow(&self) -> bool {
+        self.seen.is_kept != Some(false) && matches!(self.seen.escrow, Some(Escrow::Secret { .. }))
+    }
+
+    fn unreadable(&self, error: Option<StoreError>) -> Failure {
+        let is_stored = self.progress.places.iter().all(|place| !matches!(place, At::Before(_)));
+        match error {
+            Some(error) if is_stored && self.has_escrow() && error.is_gone() => {
+                let (label, escrow) = (&self.label, self.entry.escrow_location());
+                let sentence =
+                    format!("the new secret of {label} was stored, and its place is gone; it is in escrow at {escrow}");
+                self.gone(sentence, error)
+            }
+            error => with_source(self.stuck("the store can't be read"), error),
         }
     }
 

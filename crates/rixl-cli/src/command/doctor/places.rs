@@ -8,7 +8,7 @@ use std::{
 
 use rixl_credentials::KeyId;
 use rixl_rotation::{
-    Audit, Liveness, fingerprint,
+    Audit, Liveness, OpenRun, fingerprint,
     journal::ReadHistory,
     open_runs,
     store::{Read, Store},
@@ -118,6 +118,8 @@ impl Place {
 pub(super) struct Ledger {
     /// The last line of each owner, in the order of the history.
     owners: Vec<Audit>,
+    /// What is unfinished may have put a secret into its places, and that is the last one.
+    open: Vec<OpenRun>,
 }
 
 impl Ledger {
@@ -147,6 +149,13 @@ impl Ledger {
                 }
             }
         }
+        ledger.open = open_runs(&*context.journal()?).await?;
+        for run in &ledger.open {
+            if let (Some(print), Some(base_url)) = (&run.fingerprint, &run.base_url) {
+                let is_key = run.endpoint_id.is_none() && run.credential_id.is_none();
+                known.secrets.insert(print.clone(), Owned { is_key, ..Owned::of(owner_of(run), base_url) });
+            }
+        }
         known.ids.extend(ledger.owners.iter().filter_map(|audit| audit.key_id.clone()));
         Ok(ledger)
     }
@@ -154,6 +163,16 @@ impl Ledger {
 
 fn owner(audit: &Audit) -> Option<&str> {
     audit.key_id.as_deref().or(audit.endpoint_id.as_deref()).or(audit.credential_id.as_deref())
+}
+
+fn stored(audit: &Audit) -> &[String] {
+    if audit.stores.is_empty() { std::slice::from_ref(&audit.store) } else { &audit.stores }
+}
+
+/// As far as the entry says it: the id of a key that the run has created is RIXL's response alone.
+fn owner_of(run: &OpenRun) -> &str {
+    let other = run.endpoint_id.as_ref().map(|id| id.as_str());
+    other.or(run.credential_id.as_ref().map(|id| id.as_str())).unwrap_or(&run.entry)
 }
 
 /// All places, and what else was learned of them.
@@ -165,6 +184,8 @@ pub(super) struct Inventory {
     /// What could not be looked at, a sentence each.
     pub(super) problems: Vec<String>,
     pub(super) accounts: Vec<Account>,
+    /// Live secrets of which nothing was known, with the owner of the place: an exchange does not say whose they are.
+    learned: Vec<(String, Owned)>,
 }
 
 /// An account that was looked at.
@@ -250,6 +271,9 @@ impl Inventory {
         for candidate in candidates {
             inventory.try_one(context, known, pace, candidate).await?;
         }
+        for (print, owned) in inventory.learned.drain(..) {
+            known.secrets.entry(print).or_insert(owned);
+        }
         inventory.places.sort_by(|one, other| (&one.store, &one.id).cmp(&(&other.store, &other.id)));
         Ok(inventory)
     }
@@ -312,26 +336,28 @@ impl Inventory {
         candidates: &mut Vec<Candidate>,
     ) -> Result<(), Failure> {
         let stores = places::stores_to_read(context);
-        // A run that is not over may have put one there.
-        let open = open_runs(&*context.journal()?).await?;
         for (at, account) in self.accounts.iter().enumerate() {
             let base_url = account.base_url();
             if self.accounts.iter().take(at).any(|before| before.base_url() == base_url) {
                 continue;
             }
             let here = ledger.owners.iter().filter(|audit| audit.base_url == base_url);
-            let open = open.iter().filter(|run| run.base_url.as_deref() == Some(base_url));
+            let open = ledger.open.iter().filter(|run| run.base_url.as_deref() == Some(base_url));
             let listed = self.accounts.iter().filter(|account| account.base_url() == base_url);
             let listed = listed.filter_map(|account| account.listed.as_ref()).flatten().map(KeyId::as_str);
             let of_keys = here.clone().filter_map(|audit| audit.key_id.as_deref());
             let ids: BTreeSet<&str> = of_keys.chain(open.clone().map(|run| run.entry.as_str())).chain(listed).collect();
             let rotator = context.rotator(&account.api)?;
-            let mut texts = Vec::new();
+            let (mut texts, mut made) = (Vec::new(), HashMap::new());
             for id in ids.into_iter().filter_map(|id| id.parse::<KeyId>().ok()) {
                 let Some(last) = rotator.last_run(&id).await? else { continue };
                 let owner = id.to_string();
                 if let Some(print) = &last.fingerprint {
                     known.secrets.insert(print.clone(), Owned::of(&owner, base_url));
+                }
+                if let Some(entry) = last.entry {
+                    made.insert(entry, id);
+                    continue;
                 }
                 let audit = here.clone().find(|audit| audit.key_id.as_ref() == Some(&owner));
                 let name = audit.and_then(|audit| audit.name.clone());
@@ -347,17 +373,36 @@ impl Inventory {
                     texts.push((owner.clone(), Some(id.clone()), name, organization, text, stored));
                 }
             }
-            for audit in here.filter(|audit| audit.key_id.is_none()) {
-                let all = if audit.stores.is_empty() { vec![audit.store.clone()] } else { audit.stores.clone() };
-                for text in all {
+            for audit in here.clone().filter(|audit| audit.key_id.is_none()) {
+                // A later secret may have gone there: its successor's, for one.
+                let is_left =
+                    |text: &&String| !here.clone().any(|other| other.at > audit.at && stored(other).contains(text));
+                for text in stored(audit).iter().filter(is_left).cloned() {
                     let owner = owner(audit).unwrap_or_default().to_owned();
                     texts.push((owner, None, audit.name.clone(), None, text, audit.new_fingerprint.clone()));
                 }
             }
-            for (owner, key_id, name, organization, text, stored) in texts {
+            let ended = texts.len();
+            for run in open.filter(|run| run.fingerprint.is_some()) {
+                let id = made.get(&run.entry).cloned().or_else(|| run.entry.parse().ok());
+                let owner = id.as_ref().map_or_else(|| owner_of(run).to_owned(), ToString::to_string);
+                let organization = run.organization.as_ref().map(ToString::to_string);
+                for text in &run.stores {
+                    let (name, organization, stored) =
+                        (run.name.clone(), organization.clone(), run.fingerprint.clone());
+                    texts.push((owner.clone(), id.clone(), name, organization, text.clone(), stored));
+                }
+            }
+            for (index, (owner, key_id, name, organization, text, stored)) in texts.into_iter().enumerate() {
                 match stores.open(&text) {
                     Ok(store) => {
                         let identity = identity(&*store).await;
+                        // Whoever had it before.
+                        if index >= ended {
+                            let is_here =
+                                |at: usize| self.accounts.get(at).is_some_and(|old| old.base_url() == base_url);
+                            candidates.retain(|old| old.identity != identity || !is_here(old.at));
+                        }
                         let (account, is_in_ledger) = (None, true);
                         let new = Candidate {
                             identity,
@@ -404,7 +449,7 @@ impl Inventory {
     async fn try_one(
         &mut self,
         context: &Context,
-        known: &mut Known,
+        known: &Known,
         pace: &mut Pace,
         candidate: Candidate,
     ) -> Result<(), Failure> {
@@ -433,7 +478,7 @@ impl Inventory {
                         match context.stop.or(api.account.probe(key_id.as_ref(), &secret)).await? {
                             Liveness::Live(_) => {
                                 let base_url = api.account.client().base_url();
-                                known.secrets.insert(found.clone(), Owned::of(&owner, base_url));
+                                self.learned.push((found.clone(), Owned::of(&owner, base_url)));
                                 let is_expected = stored.is_none() || stored.as_ref() == Some(&found);
                                 let why = "it is not what was stored last".to_owned();
                                 (State::Live, Some(why).filter(|_| !is_expected))
