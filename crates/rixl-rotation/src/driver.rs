@@ -101,7 +101,7 @@ pub(crate) struct Driver {
     /// Where they are looked for, and why nothing can be read there.
     pub(crate) acks_place: Option<AcksPlace>,
     acks_problem: Option<String>,
-    /// What was last said of whom it is waited for.
+    /// What was last said of whom it is waited for, or of a place that fails.
     told_of: String,
     use_of_key: take::UseOfKey,
 }

@@ -1,8 +1,9 @@
 //! `rixl init`
 
-use std::{io::ErrorKind, path::Path};
+use std::{collections::HashMap, io::ErrorKind, path::Path};
 
 use rixl_credentials::{ApiKey, Timestamp};
+use rixl_rotation::open_runs;
 
 use crate::{
     command::list,
@@ -11,7 +12,8 @@ use crate::{
     embedded,
     failure::Failure,
     output::{Done, publish},
-    places, settings,
+    places::{self, Destinations},
+    settings,
     stdout::Stdout,
     text::{quoted_in_toml, shown},
     when::rough,
@@ -25,7 +27,7 @@ use crate::{
 /// is read: a secret that is put elsewhere is an outage. RIXL is not changed.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Where the secrets are, as `to` has it; {key_id} and {key_name} stand for the key
+    /// Where the secrets are that no run has put anywhere, as `to` has it; {key_id} and {key_name} stand for the key
     #[arg(long, value_name = "STORE")]
     to: Vec<String>,
 }
@@ -47,18 +49,24 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
     let api = context.connect().await?;
     let rotator = context.rotator(&api)?;
     let mut keys = list::all(context, &api).await?;
+    // It has a successor, and RIXL ends it.
+    let open = open_runs(&*context.journal()?).await?;
+    let is_ending = |key: &ApiKey| open.iter().any(|run| run.waits_until.is_some() && run.entry == key.id.as_str());
+    keys.retain(|key| !is_ending(key));
     keys.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
-    let (mut text, mut declared) = (head(context)?, 0_usize);
+    let (mut text, mut declared, mut elsewhere) = (head(context)?, 0_usize, 0_usize);
     let now = Timestamp::now();
     for key in &keys {
         let known = match (args.to.is_empty(), context.global.sandbox) {
-            (false, _) => args.to.clone(),
+            (false, true) => args.to.clone(),
             (true, true) => vec![embedded::STORE.replace("{folder}/", "")],
-            (true, false) => {
+            (_, false) => {
                 let last = context.stop.or(rotator.last_run(&key.id)).await??;
                 let stores = last.map(|last| last.stores).unwrap_or_default();
                 // Nobody can say where that went.
-                if stores.iter().any(|store| store == Stdout::LOCATION) { Vec::new() } else { stores }
+                let is_known = !stores.is_empty() && stores.iter().all(|store| store != Stdout::LOCATION);
+                elsewhere += usize::from(is_known && !args.to.is_empty());
+                if is_known { stores } else { args.to.clone() }
             }
         };
         let mut block_of_key = block(key, key.name.as_deref().unwrap_or("a key without a name"), &known, now);
@@ -76,11 +84,32 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Done, Failure> 
         let sentence = format!("there are too many keys to declare each: {}; nothing was written", keys.len());
         return Err(Failure::refused(sentence).with_next("declare them by patterns of their names"));
     }
-    config.secrets.iter().try_for_each(|secret| places::check_stores(context, &secret.destination(false)))?;
+    let mut owners = HashMap::new();
+    for secret in &config.secrets {
+        let destination = secret.destination(false);
+        places::check_stores(context, &destination)?;
+        let places = Destinations::of_texts(context, &destination.to, true)?;
+        for key in keys.iter().filter(|key| secret.ids.contains(&key.id)) {
+            // What can't be named is refused when it is due.
+            for store in places.stores_of(Some(&key.id), key.name.as_deref()).unwrap_or_default() {
+                let location = store.location();
+                let identity = store.identity().await.unwrap_or_else(|_| location.clone());
+                if let Some(other) = owners.insert(identity, &key.id).filter(|_| location != Stdout::LOCATION) {
+                    let sentence = format!("{other} and {} would go into one place, {location}", key.id);
+                    return Err(Failure::refused(format!("{sentence}; nothing was written"))
+                        .with_next("name a place for each, with {key_id}"));
+                }
+            }
+        }
+    }
     publish(&path, &text, true).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => taken(),
         _ => Failure::other(format!("{place} could not be written")).with_cause(&error),
     })?;
+    if elsewhere > 0 {
+        let sentence = "declared where a run has put the secret, and not where --to says";
+        context.output.note(format_args!("{elsewhere} of them: {sentence}"));
+    }
     let left = keys.len() - declared;
     if left > 0 {
         let (keys, stand) = if left == 1 { ("key", "stands") } else { ("keys", "stand") };

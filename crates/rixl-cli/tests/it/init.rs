@@ -95,12 +95,31 @@ fn a_key_is_declared_where_its_places_are_known() {
     run(bench.rixl("plan --config second.toml"), 0);
 
     // Where they are said.
-    run(bench.rixl("init --config third.toml --to file:{key_id} --to dotenv:.env#{key_name}"), 0);
-    assert!(read("third.toml").contains("to = [\"file:{key_id}\", \"dotenv:.env#{key_name}\"]\n"));
+    let third = run(bench.rixl("init --config third.toml --to file:{key_id} --to dotenv:.env#{key_name}"), 0);
+    let text = read("third.toml");
+    assert!(text.contains("to = [\"file:{key_id}\", \"dotenv:.env#{key_name}\"]\n"));
+    // But for what is known already: the consumers of that place would be left with a dead secret.
+    assert!(
+        text.contains(&block) && third.stderr.contains("1 of them: declared where a run has put"),
+        "{}",
+        third.stderr
+    );
     run(bench.rixl("config check --config third.toml"), 0);
     let wrong = run(bench.rixl("init --config fourth.toml --to fil:{key_id}"), 2);
     assert!(!bench.path("fourth.toml").exists(), "{}", wrong.stderr);
     bench.assert_well();
+    // Two of one name.
+    bench.add("uploads", "uploads002");
+    let one = run(bench.rixl("init --config fourth.toml --to file:{key_name}"), 3);
+    assert!(one.stderr.contains("uploads001 and uploads002 would go into one place, file:"), "{}", one.stderr);
+    assert!(!bench.path("fourth.toml").exists(), "{}", one.stderr);
+    // A replaced key and its successor are no two.
+    let organized = |words: &str| bench.rixl(words).env("RIXL_ORG_ID", org);
+    let replace = "keys replace billing001 --to file:secret --yes --settle 0s --grace 24h --output json";
+    let new = json(&run(organized(replace), 0))["keys"][0]["id"].as_str().unwrap().to_owned();
+    run(organized("init --config fifth.toml"), 0);
+    let text = read("fifth.toml");
+    assert!(text.contains(&block.replace("billing001", &new)) && !text.contains("billing001"), "{text}");
 }
 
 /// A key's name is anyone's who may create keys: it must not declare anything.

@@ -328,8 +328,11 @@ fn a_program_that_fails_is_run_again_and_then_leaves_the_secret_in_escrow() {
             .as_str(),
         0o700,
     );
-    in_escrow(&bench, "command:FOLDER/put");
-    assert!(fs::read_to_string(bench.path("runs")).unwrap().lines().count() > 1);
+    let to = "--to command:FOLDER/put --store-patience 2s";
+    let run = bench.rixl(&format!("keys rotate billing001 {to} --yes --settle 0s")).run();
+    assert!(fs::read_to_string(bench.path("runs")).unwrap().lines().count() > 2);
+    // It is told once.
+    assert_eq!((run.code, run.stderr.matches("; retrying in ").count()), (7, 1), "{}", run.stderr);
     let moved = bench.rixl("keys recover billing001 --to file:secret --settle 0s").run();
     assert_eq!((moved.code, bench.sent()), (0, 1), "{}", moved.stderr);
     bench.assert_well();

@@ -301,6 +301,11 @@ impl Driver {
                     || format!("{} does not yet show what was written to it", self.location(place)),
                     ToString::to_string,
                 );
+                // Once, as long as that stays so.
+                if error == self.told_of {
+                    return;
+                }
+                self.told_of.clone_from(&error);
                 (EventKind::Note, format!("{error}; retrying in {seconds} s"))
             }
             Because::Keys if self.look_error.is_none() => return,
