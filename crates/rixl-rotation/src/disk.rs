@@ -474,7 +474,10 @@ struct Walked {
 /// (`protected_symlinks`) can be off, and does not see a link that is resolved as text.
 fn walk(path: &Path) -> Result<Walked, Trouble> {
     let no_folder = |error: Errno| match error {
-        Errno::NOENT => Trouble::unusable("its folder does not exist: `mkdir -p` it, or mount it"),
+        Errno::NOENT => Trouble {
+            source: Some(error.into()),
+            ..Trouble::unusable("its folder does not exist: `mkdir -p` it, or mount it")
+        },
         error => Trouble::io("its folder can't be found", error.into()),
     };
     let open = |folder: BorrowedFd<'_>, name: &OsStr| {

@@ -13,6 +13,7 @@ use crate::{
         Unindexed,
     },
     ledger,
+    plan::SKEW,
     protocol::intent::{owner_of_credential, owner_of_endpoint},
     store::hex,
 };
@@ -43,6 +44,14 @@ struct Record {
     entry: String,
     #[serde(flatten)]
     last: LastRotation,
+}
+
+impl LastRotation {
+    /// Whether nobody has used it since it was told as one.
+    pub(crate) fn is_unused_orphan(&self, used_at: Option<Timestamp>, is_unknown: bool) -> bool {
+        let until = self.issued_at.checked_add(SKEW).unwrap_or(Timestamp::MAX);
+        self.is_orphan && !is_unknown && used_at.is_none_or(|at| at <= until)
+    }
 }
 
 const VERSION: u32 = 1;
@@ -137,7 +146,10 @@ fn of_audit(audit: &Audit) -> Vec<(String, LastRotation)> {
     };
     for id in &audit.orphans {
         let entry = if audit.replaced_credential_id.is_some() { owner_of_credential(id) } else { id.clone() };
-        all.push((entry, LastRotation { is_orphan: true, end_before: None, ..told(false, false) }));
+        all.push((
+            entry,
+            LastRotation { issued_at: audit.at, is_orphan: true, end_before: None, ..told(false, false) },
+        ));
     }
     let mut tell = |entry: String, is_rotation, is_replaced| all.push((entry, told(is_rotation, is_replaced)));
     let is_new = matches!(audit.ending, Ending::Rotated | Ending::Created | Ending::Replaced | Ending::Superseded);

@@ -264,11 +264,10 @@ async fn credentials(account: &Account) -> Result<Vec<Other>, Failure> {
 async fn surveyed(other: Other, rotated: &LastRotations<'_>, account: &Account) -> Result<SurveyedOther, Failure> {
     let last = rotated.of(&other.entry()).await?;
     let since = plan::since(other.created_at(), last.as_ref(), account.now());
-    let (is_replaced, is_orphan) = last.map_or((false, false), |last| (last.is_replaced, last.is_orphan));
-    let is_unused = match &other {
+    let is_replaced = last.is_some_and(|last| last.is_replaced);
+    let is_orphan = last.is_some_and(|last| match &other {
         Other::Webhook { .. } => false,
-        Other::Client(credential) => credential.last_used_at.is_none() && !credential.is_last_used_unknown,
-    };
-    let is_orphan = is_orphan && is_unused;
+        Other::Client(one) => last.is_unused_orphan(one.last_used_at, one.is_last_used_unknown),
+    });
     Ok(SurveyedOther { since, is_replaced, is_orphan, other })
 }

@@ -571,7 +571,7 @@ impl Times {
 
 /// Whoever uses it knows its secret.
 fn is_orphan(key: &ApiKey, rotated: Option<&LastRotation>) -> bool {
-    rotated.is_some_and(|rotated| rotated.is_orphan) && key.last_used.is_none() && !key.is_last_used_unknown
+    rotated.is_some_and(|rotated| rotated.is_unused_orphan(key.last_used, key.is_last_used_unknown))
 }
 
 /// Since when the secret of what was created then is in use, as far as that is known.
@@ -673,7 +673,7 @@ const CLOCK_ERROR: SignedDuration = SignedDuration::from_mins(1);
 /// How many last rotations are looked up at once.
 const READERS: usize = 8;
 /// How far clocks may be apart.
-const SKEW: SignedDuration = SignedDuration::from_mins(5);
+pub(crate) const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// A pattern of names: see [`Selection::named`].
 #[derive(Clone, Debug)]

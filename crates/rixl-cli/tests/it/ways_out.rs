@@ -430,7 +430,7 @@ fn a_folder_that_is_gone_is_told_with_what_helps() {
             assert_eq!(run.code, 7, "{}", run.stderr);
             for part in [
                 "it is in escrow at",
-                "/mounted/secret: its folder can't be ",
+                "/mounted/secret: its folder does not exist",
                 ": it does not exist\n",
                 "next: bring the place back, then rixl recover; or rixl recover billing001 --to STORE (another place)\n",
             ] {

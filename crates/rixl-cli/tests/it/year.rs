@@ -1,6 +1,6 @@
 //! A declared fleet over months, in minutes: the clocks of the sandbox and of the program are set ahead, two machines run
 //! `rixl apply` at each opening of its windows, over both changes of summer time, and some of their runs are killed. The machines
-//! share nothing but an OpenBao server. `RIXL_YEAR=1` makes it a year of 500 keys, with printed figures.
+//! share nothing but an OpenBao server. `RIXL_YEAR=500` makes it a year of so many keys, with printed figures.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -230,8 +230,11 @@ impl World {
             let run = Run::of(machine);
             writeln!(said, "{}: {}{}", run.code, run.stdout, run.stderr).unwrap();
             let is_advised = !is_killed && self.deletes_orphans(&run);
+            // On a machine that does much else the server may take longer than it has: what is due is left to the next run.
+            let is_out = run.stderr.contains("nothing was sent") && run.stderr.contains("the server did not respond");
             // 5: the other machine has the key.
-            let is_fine = is_killed && run.code == -1 || [0, 5].contains(&run.code) || run.code == 3 && is_advised;
+            let is_fine =
+                is_killed && run.code == -1 || [0, 5].contains(&run.code) || run.code == 3 && (is_advised || is_out);
             assert!(is_fine, "at {}: {} {}{}", self.now(), run.code, run.stdout, run.stderr);
         }
         let is_killed = is_killed.contains(&true);
@@ -262,9 +265,9 @@ fn declared(mount: &str, scale: i64) -> String {
 
 #[test]
 fn months_go_by_and_every_key_is_changed_in_its_window_and_once() {
-    let is_long = env::var_os("RIXL_YEAR").is_some();
+    let long: Option<usize> = env::var("RIXL_YEAR").ok().map(|keys| keys.parse().unwrap());
     // Both changes of summer time are in a year; those of Europe and America in March, two weeks apart, are in the short form.
-    let (keys, scale, days) = if is_long { (500, 6, 366) } else { (8, 1, 20) };
+    let (keys, scale, days) = long.map_or((8, 1, 20), |keys| (keys, 6, 366));
     let start = TimeZone::UTC.to_timestamp(date(2040, 3, 9).at(0, 0, 0, 0)).unwrap();
     let end = start + (days * 24).hours();
     let place = folder();
@@ -279,7 +282,7 @@ fn months_go_by_and_every_key_is_changed_in_its_window_and_once() {
     write(&config, &declared(&mount, scale), 0o600);
     let sandbox = Sandbox::builder().dated(true).start().unwrap();
     let random = Random(0x9e37_79b9_7f4a_7c15);
-    let most_kills = if is_long { u32::MAX } else { 2 };
+    let most_kills = if long.is_some() { u32::MAX } else { 2 };
     let mut world = World { sandbox, server, mount, clock, config, ahead: 0, random, kills: 0, most_kills, runs: 0 };
     world.goes_on_to(start);
 

@@ -20,13 +20,15 @@ use crate::{
     pair::Pair,
     plan::{MAX_APART, clock_error},
     protocol::{
-        intent::{Digest, MadeId, Place, Subject, owner_of_credential},
+        intent::{Digest, Intent, MadeId, Place, Subject, owner_of_credential},
         progress::{At, Response},
         seen::{Act, Escrow, Holds, NotRetired, Observation, PlaceSeen, Sent, Stop, StoreFailure},
     },
     store::{Commit, StoreError, StoreErrorKind, Version},
 };
 
+/// How long a run that had a response may have tried its secret, and how far RIXL's clock may be off.
+const AFTERWARDS: Duration = Duration::from_secs(120);
 /// Longer than any response of RIXL's to such a request that was seen.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
@@ -494,23 +496,29 @@ impl Driver {
         all
     }
 
-    /// Without those that are older than the run, that are or were in use, or that another run has made: they have the name, too.
+    /// Without those that are of another time than the requests, that were used since, or that another run has made: they have the
+    /// name, too. Used at first they may be by this very run, which had the response and was killed.
     async fn unknown_to_all(&self, mut ids: Vec<MadeId>) -> Vec<MadeId> {
         let account = &self.rotator.account;
-        let began = self.corrected(self.intent().began).checked_sub(MAX_APART).unwrap_or(Timestamp::MIN);
-        let may_be = |is_used: bool, created_at: Option<Timestamp>| !is_used && created_at.is_none_or(|at| at >= began);
+        let Intent { began, limits, .. } = self.intent();
+        let from = self.corrected(*began).checked_sub(MAX_APART).unwrap_or(Timestamp::MIN);
+        let over = Duration::from_millis(limits.window_ms).saturating_add(AFTERWARDS);
+        let until = self.corrected(self.progress.requests.at.unwrap_or(*began));
+        let until = until.checked_add(over).unwrap_or(Timestamp::MAX);
+        let may_be = |used_at: Option<Timestamp>, is_unknown: bool, created_at: Option<Timestamp>| {
+            !is_unknown && used_at.is_none_or(|at| at <= until) && created_at.is_none_or(|at| from <= at && at <= until)
+        };
         // Where they can't be listed, whoever is told looks.
         let is_of_credential = matches!(self.subject(), Subject::Credential { .. });
         let listed: Result<Vec<MadeId>, Error> = match is_of_credential {
             true => {
                 let all = account.client_credentials().list().try_collect::<Vec<_>>().await;
-                let may_be = |one: &ClientCredential| {
-                    may_be(one.last_used_at.is_some() || one.is_last_used_unknown, one.created_at)
-                };
+                let may_be =
+                    |one: &ClientCredential| may_be(one.last_used_at, one.is_last_used_unknown, one.created_at);
                 all.map(|all| all.iter().filter(|one| may_be(one)).map(|one| MadeId::from(&one.id)).collect())
             }
             false => {
-                let is_it = |key: &ApiKey| may_be(key.last_used.is_some() || key.is_last_used_unknown, key.created_at);
+                let is_it = |key: &ApiKey| may_be(key.last_used, key.is_last_used_unknown, key.created_at);
                 let found = account.list().try_filter_map(|key| {
                     future::ready(Ok(is_it(&key).then(|| MadeId::from(&key.id)).filter(|id| ids.contains(id))))
                 });
