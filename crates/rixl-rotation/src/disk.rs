@@ -32,7 +32,7 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{NO_FOLDER, StoreError, StoreErrorKind};
 
 /// A new file for reading and writing, mode 0600. That it exists already is an error: nobody may have put a link there.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
@@ -474,10 +474,7 @@ struct Walked {
 /// (`protected_symlinks`) can be off, and does not see a link that is resolved as text.
 fn walk(path: &Path) -> Result<Walked, Trouble> {
     let no_folder = |error: Errno| match error {
-        Errno::NOENT => Trouble {
-            source: Some(error.into()),
-            ..Trouble::unusable("its folder does not exist: `mkdir -p` it, or mount it")
-        },
+        Errno::NOENT => Trouble::unusable(NO_FOLDER),
         error => Trouble::io("its folder can't be found", error.into()),
     };
     let open = |folder: BorrowedFd<'_>, name: &OsStr| {

@@ -407,6 +407,9 @@ pub enum StoreErrorKind {
     Unknown,
 }
 
+/// Why a place can't be read or written whose folder is not there.
+pub(crate) const NO_FOLDER: &str = "its folder does not exist: `mkdir -p` it, or mount it";
+
 impl StoreError {
     /// An error at this location, for this reason: a clause that follows the location and a colon, without a secret.
     pub fn new(kind: StoreErrorKind, location: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -430,7 +433,8 @@ impl StoreError {
     /// Nothing is where it was: a folder was removed, or is not mounted. Of a program that is gone this says nothing.
     pub(crate) fn is_gone(&self) -> bool {
         let source = self.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
-        !self.location.starts_with("command:") && source.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        let is_absent = source.is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+        self.reason == NO_FOLDER || is_absent && !self.location.starts_with("command:")
     }
 
     pub(crate) fn reason(&self) -> &str {
