@@ -314,7 +314,8 @@ async fn one_sentence_says_what_happened_and_what_to_do() {
         ),
         (404, "", "nothing was done; check the ids"),
     ] {
-        let client = Mock::responding(status, body).await.client();
+        let mock = Mock::responding(status, body).await;
+        let client = mock.client();
         let webhooks = client.organization(&organization_id()).webhooks(&"Bq4y3QB38S".parse().unwrap());
         let error = webhooks.rotate_secret(&"EndPoint01".parse().unwrap()).await.unwrap_err().to_string();
         assert!(error.ends_with(words), "{error}");
