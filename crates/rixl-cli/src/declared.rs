@@ -7,7 +7,7 @@ use std::{
 
 use rixl_credentials::{ApiKey, CredentialId, EndpointId, KeyId, OrganizationId, ProjectId, Timestamp};
 use rixl_rotation::{
-    Account, Due, Failed, Judgement, LeftOut, Next, OpenRun, Selection, Surveyed, SurveyedOther, failed,
+    Account, Due, Failed, Judgement, LeftOut, Next, OpenRun, Other, Selection, Surveyed, SurveyedOther, failed,
     journal::Journal, open_runs, survey_others,
 };
 
@@ -389,6 +389,11 @@ struct Looker<'a> {
     now: Timestamp,
 }
 
+/// A run may come back to what it has created before, and has tried its secret then.
+fn is_unused(other: &Other) -> bool {
+    matches!(other, Other::Client(one) if one.last_used_at.is_none() && !one.is_last_used_unknown)
+}
+
 impl Looker<'_> {
     async fn key(
         &self,
@@ -431,7 +436,7 @@ impl Looker<'_> {
             expires: None,
             due: secret.due(other.id(), surveyed.since, None).into_iter().flatten().next(),
             standing: Standing::Fresh,
-            is_orphan: surveyed.is_orphan || self.is_of_open_run(other.id()),
+            is_orphan: surveyed.is_orphan || is_unused(other) && self.is_of_open_run(other.id()),
         };
         if let Some(due) = secret.judge_other(surveyed, self.now) {
             found.standing = match found.is_orphan {
